@@ -1,0 +1,1 @@
+"""Storage: implementations of `gateway.interfaces.IExport` and the providers that open them."""

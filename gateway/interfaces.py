@@ -1,0 +1,220 @@
+"""
+The law between protocols and storage: what an export is, and who makes one.
+
+Conventions. Offsets and lengths are ints in bytes. Every call comes on the
+reactor thread. Calls overlap: a second one may come before the first has
+answered. The caller has checked range, alignment, read-only and abilities; an
+export asserts at most.
+
+``NowOrLater[T]`` is a ``T``, or a ``Deferred`` that fires with one. An answer
+given now fails by raising; one given later fails through its ``Deferred``.
+Failures are kinds of `gateway.errors.StorageError`; anything else is a bug and
+reaches the client as an I/O error with a traceback in the log.
+
+Order. Two overlapping calls that are both unanswered may take effect in
+either order, but never mixed inside one block of 512 bytes, and a call made
+after another was answered sees its effect. Writes that were handed in earlier
+never land on top of overlapping ones handed in later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from gateway.info import Extent, ExportInfo
+
+T = TypeVar("T")
+NowOrLater: TypeAlias = "T | Deferred[T]"
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+
+class IExport(Interface):
+    """An open disk of fixed size."""
+
+    info: ExportInfo = Attribute("an `ExportInfo`, constant while the export is open")
+
+    def read_into(offset: int, buffer: memoryview) -> bool:
+        """
+        Fill ``buffer`` from ``offset`` if that takes no waiting.
+
+        Returns:
+            True when every byte of ``buffer`` was written. False when it
+            would have to wait: then the buffer holds nothing of value, no
+            reference to it is kept, and the caller uses `read`.
+        """
+
+    def read(offset: int, length: int) -> NowOrLater[Buffer]:
+        """
+        Returns:
+            Exactly ``length`` bytes; what was never written reads as zeroes.
+            The caller does not change them.
+
+        Raises:
+            Unavailable: the store failed or came up short.
+            Corrupt: the store returned something else than was written.
+        """
+
+    def write(offset: int, data: Buffer, fua: bool) -> NowOrLater[None]:
+        """
+        Answered when every reader sees ``data``; with ``fua``, when it is durable.
+
+        Args:
+            data: valid and unchanging until the result is delivered.
+
+        Raises:
+            NoSpace: nothing outside the range was changed.
+            Unavailable, Fenced: the range may hold old or new bytes.
+        """
+
+    def write_zeroes(
+        offset: int, length: int, may_trim: bool, fua: bool, fast: bool
+    ) -> NowOrLater[None]:
+        """
+        Make the range read as zeroes without sending zeroes to the store.
+
+        Args:
+            may_trim: the range may become a hole. Otherwise space for it
+                must be set aside: later writes there do not fail for space.
+            fast: the client would rather write than wait.
+
+        Raises:
+            NotFast: raised now, never later, and with nothing changed: the
+                export has no way that beats writing zeroes. A plain request
+                may be answered so as well; the caller then writes them.
+        """
+
+    def trim(offset: int, length: int, fua: bool) -> NowOrLater[None]:
+        """
+        A hint that the range is not needed; may be ignored in whole or part.
+
+        What is trimmed reads as zeroes from then on, also after a restart;
+        what is not keeps its bytes. Never reaches outside the range.
+        """
+
+    def flush() -> NowOrLater[None]:
+        """
+        Make durable every change answered before this call.
+
+        Raises:
+            Unavailable: changes were lost; every later flush fails as well.
+        """
+
+    def extents(offset: int, length: int, first_only: bool) -> NowOrLater[list[Extent]]:
+        """
+        Returns:
+            The state of the bytes from ``offset`` on, neighbours merged: at
+            least one extent. They may cover less than ``length``; only the
+            last may reach beyond it, and none beyond the export's end. With
+            ``first_only``, just the first.
+        """
+
+    def cache(offset: int, length: int) -> NowOrLater[None]:
+        """A hint that the range will be read soon."""
+
+    def close() -> NowOrLater[None]:
+        """
+        Flush, release everything, and answer. Calling twice is allowed;
+        after it every other call raises `Closed`.
+        """
+
+
+@attrs.frozen
+class Resources:
+    """
+    What the gateway lends a storage provider; passed in so that tests can lend fakes.
+
+    Attributes:
+        reactor: a Twisted reactor, for time and callbacks.
+        call_in_thread: runs a blocking function elsewhere and answers with a
+            ``Deferred`` of its result.
+        state_dir: an absolute path for files that must survive a restart.
+    """
+
+    reactor: Any
+    call_in_thread: Callable[..., Deferred[Any]]
+    state_dir: str
+
+
+class IStorageProvider(Interface):
+    """
+    A way to make exports: ``provider = NAME`` in a configuration section.
+
+    Providers hold no state and open nothing when they are made: the process
+    forks after that. A third party ships one as a Twisted plugin: an object
+    in ``twisted/plugins`` that provides this and ``twisted.plugin.IPlugin``.
+    """
+
+    name: str = Attribute("what ``provider =`` says; lower case")
+
+    settings: type = Attribute(
+        "an attrs class whose fields are the section's further keys; see `gateway.settings`"
+    )
+
+    def problems(settings: Any, read_only: bool) -> list[str]:
+        """
+        What can be found wrong without opening anything for writing, one
+        text each, as ``key: got ..., expected ...``.
+        """
+
+    def identity(settings: Any) -> Hashable | None:
+        """
+        What the export will hold: two exports that answer alike are refused.
+        None where any number may be opened.
+        """
+
+    def describe(settings: Any) -> str:
+        """One line for the operator: where the bytes live. No secrets."""
+
+    def open_export(
+        name: str, settings: Any, read_only: bool, resources: Resources
+    ) -> NowOrLater[IExport]:
+        """
+        Raises:
+            ExportBusy: another holder.
+            ExportUnavailable: with the reason.
+        """
+
+
+class IOffer(Interface):
+    """One export as it is offered to clients, open or not."""
+
+    name: str = Attribute("the canonical name, as LIST shows it")
+
+    description: str = Attribute("one line for people; empty if there is none")
+
+    tls_only: bool = Attribute("never offered in clear text")
+
+    def admits(names: frozenset[str]) -> bool:
+        """
+        Args:
+            names: what the peer's TLS handshake proved, such as
+                ``cn:vm17`` or ``psk:alice``; empty without such proof.
+        """
+
+    def open() -> NowOrLater[IExport]:
+        """
+        The export, opened at most once and shared among all who ask.
+
+        Raises:
+            ExportUnavailable: with the reason; a later call tries again.
+        """
+
+
+class IExportSource(Interface):
+    """The exports that one listener offers."""
+
+    def offers() -> list[Any]:
+        """Every `IOffer`, in the configured order."""
+
+    def offer(name: str) -> Any:
+        """
+        The `IOffer` called ``name``; the empty name means the default.
+
+        Raises:
+            UnknownExport: nothing is offered under that name.
+        """

@@ -1,0 +1,1 @@
+"""The NBD protocol: cores without I/O, and the thin files that move their bytes."""
