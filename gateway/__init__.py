@@ -1,3 +1,3 @@
-"""The storage gateway: the law of exports, the protocols that serve them, and the service around both."""
+"""The storage gateway: the law of exports, the protocols that serve them, the service."""
 
 __version__ = "0.1.0"

@@ -26,7 +26,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from gateway.info import Extent, ExportInfo
+from gateway.info import ExportInfo, Extent
 
 T = TypeVar("T")
 NowOrLater: TypeAlias = "T | Deferred[T]"
