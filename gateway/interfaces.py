@@ -204,6 +204,12 @@ class IOffer(Interface):
             ExportUnavailable: with the reason; a later call tries again.
         """
 
+    def release() -> None:
+        """
+        The caller is done with the export; due once for each `open` that
+        succeeded. An export that is no longer offered closes at the last one.
+        """
+
 
 class IExportSource(Interface):
     """The exports that one listener offers."""

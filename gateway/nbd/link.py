@@ -1,0 +1,267 @@
+"""
+Links: how the bytes of one transmission get between its session and the network.
+
+`SocketLink` takes the descriptor over from Twisted's transport and receives
+straight into the session's buffers and sends straight out of them: Twisted's
+own transport reads 64 KiB strings and joins what it writes, which costs a
+factor of three to ten here (docs/explanation/performance.md).
+`TransportLink` uses any Twisted transport as it is; TLS takes this way.
+"""
+
+from __future__ import annotations
+
+from socket import socket
+from typing import Any
+
+from twisted.internet import main
+from twisted.internet.interfaces import IPushProducer, IReadWriteDescriptor
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gateway.nbd.inbox import ProtocolViolation
+from gateway.nbd.outbox import Outbox
+from gateway.nbd.session import Session
+
+
+def takes_over(transport: Any) -> bool:
+    """
+    Whether a `SocketLink` can have this transport's descriptor: a plain
+    socket with nothing left to send.
+    """
+    if not isinstance(transport, Connection) or transport.TLS:
+        return False
+    # Send the end of the handshake now; it is short and the line is idle.
+    transport.doWrite()
+    return len(transport.dataBuffer) == transport.offset and transport.connected == 1
+
+
+@implementer(IReadWriteDescriptor)
+class SocketLink:
+    """
+    A session on a bare non-blocking socket.
+
+    The transport keeps owning the socket: it closes it, and tells the
+    protocol so. Until then it is not registered with the reactor; this is.
+
+    Args:
+        reactor: one that polls descriptors.
+        transport: a stream connection of Twisted's, idle.
+    """
+
+    def __init__(self, reactor: Any, transport: Any) -> None:
+        self._reactor = reactor
+        self._transport = transport
+        self._socket: socket = transport.getHandle()
+        self._writing = False
+        self._reading = True
+        self._closed = False
+
+    def start(self, session: Session) -> None:
+        """Take over, and serve what came behind the handshake."""
+        self.session = session
+        self._transport.stopReading()
+        self._transport.stopWriting()
+        self._reactor.addReader(self)
+        self.progress()
+
+    def fileno(self) -> int:
+        return -1 if self._closed else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "NBD"
+
+    def doRead(self) -> Any:
+        """Receive once, begin what came, send what was answered."""
+        session = self.session
+        inbox = session.inbox
+        try:
+            count = self._socket.recv_into(inbox.space())
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not count:
+            return main.CONNECTION_DONE
+        inbox.received(count)
+        return self._turn()
+
+    def doWrite(self) -> Any:
+        """The client takes bytes again."""
+        return self._turn()
+
+    def progress(self) -> None:
+        """Replies appeared, or may: serve and send outside of the reactor's turn."""
+        if not self._closed:
+            why = self._turn()
+            if why is not None:
+                self._reactor.removeReader(self)
+                self._reactor.removeWriter(self)
+                self.connectionLost(Failure(why))
+
+    def _turn(self) -> Any:
+        """
+        Serve and send by turns until the client is slow, storage is slow, or
+        nothing is left; then wait for exactly that.
+        """
+        session = self.session
+        outbox = session.outbox
+        try:
+            while True:
+                session.serve()
+                stalled = session.stalled
+                if not self._send(outbox) or not stalled:
+                    break
+        except OSError:
+            return main.CONNECTION_LOST
+        except ProtocolViolation as violation:
+            session.log.info("dropping a client: {reason}", reason=violation)
+            return main.CONNECTION_LOST
+        if session.finished:
+            self.close()
+            return None
+        self._want(writing=outbox.pending > 0, reading=not session.stalled)
+        return None
+
+    def _send(self, outbox: Outbox) -> bool:
+        """Send until nothing is left (True) or the client takes no more (False)."""
+        while pieces := outbox.head():
+            try:
+                if len(pieces) == 1:
+                    outbox.taken(self._socket.send(pieces[0]))
+                else:
+                    outbox.taken(self._socket.sendmsg(pieces))
+            except (BlockingIOError, InterruptedError):
+                return False
+        return True
+
+    def _want(self, writing: bool, reading: bool) -> None:
+        """Tell the reactor what to wait for, if that changed."""
+        if writing is not self._writing:
+            self._writing = writing
+            (self._reactor.addWriter if writing else self._reactor.removeWriter)(self)
+        if reading is not self._reading:
+            self._reading = reading
+            (self._reactor.addReader if reading else self._reactor.removeReader)(self)
+
+    def close(self) -> None:
+        """End in order; what was sent still arrives."""
+        if not self._closed:
+            self._give_back()
+            self._transport.loseConnection()
+
+    def abort(self) -> None:
+        """End now."""
+        if not self._closed:
+            self._give_back()
+            self._transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor's word that the socket is dead."""
+        if not self._closed:
+            self._give_back()
+            self._transport.connectionLost(reason)
+
+    def _give_back(self) -> None:
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        self._closed = True
+
+
+@implementer(IPushProducer)
+class TransportLink:
+    """
+    A session on a Twisted transport.
+
+    Args:
+        transport: any ``ITransport`` that takes a push producer.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._blocked = False
+        self._paused = False
+        self._closed = False
+        #: Received, but there was no room for it in the inbox.
+        self._held = memoryview(b"")
+
+    def start(self, session: Session) -> None:
+        """Serve what came behind the handshake, and what will come."""
+        self.session = session
+        self._transport.registerProducer(self, True)
+        self.progress()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._held = memoryview(bytes(self._held) + data if self._held else data)
+        self.progress()
+
+    def progress(self) -> None:
+        """Serve and send as far as client and storage keep up."""
+        if self._closed:
+            return
+        session = self.session
+        try:
+            self._turn(session)
+        except ProtocolViolation as violation:
+            session.log.info("dropping a client: {reason}", reason=violation)
+            self.abort()
+            return
+        if session.finished:
+            self.close()
+            return
+        paused = session.stalled or self._blocked
+        if paused is not self._paused:
+            self._paused = paused
+            if paused:
+                self._transport.pauseProducing()
+            else:
+                self._transport.resumeProducing()
+
+    def _turn(self, session: Session) -> None:
+        outbox = session.outbox
+        while True:
+            session.serve()
+            sent = False
+            while not self._blocked and (pieces := outbox.head()):
+                sent = True
+                for piece in pieces:
+                    self._transport.write(bytes(piece))
+                    outbox.taken(len(piece))
+            if session.stalled:
+                return
+            if self._held:
+                space = session.inbox.space()
+                count = min(len(space), len(self._held))
+                space[:count] = self._held[:count]
+                self._held = self._held[count:]
+                session.inbox.received(count)
+            elif not sent:
+                return
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough."""
+        self._blocked = True
+
+    def resumeProducing(self) -> None:
+        """The transport has sent what it held."""
+        self._blocked = False
+        self.progress()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `close` or the protocol's own notice follows."""
+        self._blocked = True
+
+    def close(self) -> None:
+        """End in order."""
+        if not self._closed:
+            self._closed = True
+            self._transport.unregisterProducer()
+            self._transport.loseConnection()
+
+    def abort(self) -> None:
+        """End now."""
+        if not self._closed:
+            self._closed = True
+            self._transport.unregisterProducer()
+            self._transport.abortConnection()

@@ -1,0 +1,93 @@
+"""
+Reply bytes on their way out: one buffer filled in place, and long pieces beside it.
+
+Short replies are packed straight into a buffer, payload behind header, so
+that one send carries everything that one wake-up answered. The buffer starts
+over when it has drained; a reply that finds no room waits for that, which is
+the back-pressure. Payloads that exist already (answers that came later) are
+queued as they are, never copied.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+
+from gateway.info import KIB
+from gateway.nbd.limits import READ_CHUNK
+
+#: Bytes. Room for one READ chunk behind half a buffer of small replies.
+CAPACITY = 2 * READ_CHUNK + 4 * KIB
+
+
+class Outbox:
+    """
+    Bytes to send, in order.
+
+    Attributes:
+        buffer: where replies are packed; only between `reserve` and `commit`.
+        full: nothing further should be served until the bytes drain.
+    """
+
+    def __init__(self) -> None:
+        # Anonymous memory costs only the pages that replies have touched.
+        self.buffer = memoryview(mmap.mmap(-1, CAPACITY))
+        self._start = 0
+        self._end = 0
+        self._pieces: deque[memoryview] = deque()
+        self._queued = 0
+
+    @property
+    def full(self) -> bool:
+        return self._end > READ_CHUNK or self._queued > 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes not taken yet."""
+        return self._queued + self._end - self._start
+
+    def reserve(self, count: int) -> int:
+        """
+        The position in `buffer` where the next ``count`` bytes may be packed,
+        or -1 if there is no room. Nothing is taken until `commit`.
+        """
+        end = self._end
+        return end if end + count <= CAPACITY else -1
+
+    def commit(self, count: int) -> None:
+        """The next ``count`` bytes of the buffer are a reply."""
+        self._end += count
+
+    def append(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Queue bytes that exist already; they must not change until taken."""
+        if self._end > self._start:
+            self._pieces.append(self.buffer[self._start : self._end])
+            self._queued += self._end - self._start
+            self._start = self._end
+        for piece in pieces:
+            if piece:
+                self._pieces.append(memoryview(piece).cast("B"))
+                self._queued += len(self._pieces[-1])
+
+    def head(self) -> list[memoryview]:
+        """The next bytes to send, as up to 16 pieces; empty if there are none."""
+        if self._pieces:
+            pieces = [self._pieces[i] for i in range(min(16, len(self._pieces)))]
+            return pieces
+        if self._end > self._start:
+            return [self.buffer[self._start : self._end]]
+        return []
+
+    def taken(self, count: int) -> None:
+        """The first ``count`` bytes were sent."""
+        while self._pieces and count:
+            piece = self._pieces[0]
+            self._queued -= min(count, len(piece))
+            if count < len(piece):
+                self._pieces[0] = piece[count:]
+                return
+            count -= len(piece)
+            self._pieces.popleft()
+        self._start += count
+        if self._start == self._end and not self._pieces:
+            self._start = self._end = 0

@@ -1,0 +1,327 @@
+"""
+One connection in transmission: requests of a client carried out on its export.
+
+The session stands between the protocol's bytes (`Inbox`, `Outbox`), which
+know no storage, and the export, which knows no protocol. It is the only place
+that tells an answer given now from one given later. It moves no bytes itself:
+a link receives into `inbox`, calls `serve`, sends what `outbox` holds, and
+calls `serve` again when it has drained.
+
+An answer given now costs no Deferred, and nothing is counted for it. Answers
+given later are counted; at the limits of `Limits` no further request is begun
+and the link stops receiving. That, with a full outbox, is the back-pressure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gateway.errors import NotFast, StorageError
+from gateway.interfaces import IExport
+from gateway.nbd import constants as c
+from gateway.nbd.contexts import status_words
+from gateway.nbd.errnos import to_nbd
+from gateway.nbd.inbox import Inbox
+from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
+from gateway.nbd.outbox import Outbox
+from gateway.nbd.reading import read_in_place, send_chunks, send_data
+from gateway.nbd.replies import framing
+from gateway.nbd.requests import Request
+from gateway.nbd.terms import Terms
+from gateway.nbd.zeroing import PIECE, write_zeroes
+
+#: Bytes. Longer READs are sent in chunks where the framing allows it.
+_SHORT_READ = 64 * 1024
+
+
+class Session:
+    """
+    Args:
+        terms: what the handshake agreed.
+        export: open; whoever opened it closes it.
+        unparsed: bytes that came behind the handshake.
+        reactor: for turns between the pieces of long work.
+        answered_later: called when replies appeared outside of `serve`.
+
+    Attributes:
+        inbox, outbox: for the link to fill and to empty.
+        requests: how many were begun.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        terms: Terms,
+        export: IExport,
+        unparsed: bytes,
+        limits: Limits,
+        reactor: Any,
+        answered_later: Callable[[], None],
+    ) -> None:
+        self.inbox = Inbox(terms, unparsed)
+        self.outbox = Outbox()
+        self.requests = 0
+        self._terms = terms
+        self._export = export
+        self._limits = limits
+        self._reactor = reactor
+        self._answered_later = answered_later
+        self._replies = framing(terms.framing, self.outbox)
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._room: list[Deferred[None]] = []
+        self._lost = False
+        self._commands: dict[int, Callable[[Request], Any]] = {
+            c.NBD_CMD_READ: self._read,
+            c.NBD_CMD_WRITE: self._write,
+            c.NBD_CMD_FLUSH: self._flush,
+            c.NBD_CMD_TRIM: self._trim,
+            c.NBD_CMD_CACHE: self._cache,
+            c.NBD_CMD_WRITE_ZEROES: self._write_zeroes,
+            c.NBD_CMD_BLOCK_STATUS: self._block_status,
+        }
+
+    # What the link asks.
+
+    def serve(self) -> None:
+        """
+        Begin every request that is here, as far as outbox and limits allow.
+
+        Raises:
+            ProtocolViolation: the connection must be dropped.
+        """
+        next_request = self.inbox.next_request
+        commands = self._commands
+        while not self.stalled:
+            request = next_request()
+            if request is None:
+                break
+            self.requests += 1
+            refusal = request.refusal
+            if refusal is not None:
+                self._replies.failed(request, refusal.errno, refusal.text)
+                continue
+            try:
+                commands[request.type](request)
+            except Exception:
+                self._fail(Failure(), request)
+        # Long reads go on last: they would fill the outbox again and again,
+        # and short requests would never get their turn.
+        while self._room and not self.outbox.full:
+            self._room.pop(0).callback(None)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether receiving more would only pile up."""
+        return (
+            self.outbox.full
+            or self._in_flight >= self._limits.max_in_flight
+            or self._in_flight_bytes >= self._limits.max_in_flight_bytes
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the client said goodbye and has all its answers."""
+        return self.inbox.disconnecting and not self._in_flight and not self.outbox.pending
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that storage has not answered."""
+        return self._in_flight
+
+    def shut_down(self) -> None:
+        """Refuse every request not begun yet."""
+        self.inbox.shutting_down = True
+
+    def connection_lost(self) -> None:
+        """Nobody reads replies any more; what storage has begun, it finishes."""
+        self._lost = True
+        waiting, self._room = self._room, []
+        for room in waiting:
+            room.errback(Failure(ConnectionLost()))
+
+    # Commands. Each has passed the gate.
+
+    def _read(self, request: Request) -> None:
+        length = request.length
+        outbox, replies = self.outbox, self._replies
+        if length <= _SHORT_READ:
+            if not length:
+                replies.done(request)
+                return
+            if read_in_place(request, self._export, outbox, replies, request.offset, length, True):
+                return
+        elif replies.chunked and not request.flags & c.NBD_CMD_FLAG_DF:
+            chunks = Deferred.fromCoroutine(
+                send_chunks(request, self._export, outbox, replies, self._wait_for_room)
+            )
+            self._later(chunks, request, self._sent, min(length, READ_CHUNK))
+            return
+        result = self._export.read(request.offset, length)
+        if isinstance(result, Deferred):
+            self._later(result, request, self._have_read, length)
+        else:
+            self._have_read(result, request)
+
+    def _have_read(self, data: Any, request: Request) -> None:
+        offset, length = request.offset, request.length
+        send_data(request, self.outbox, self._replies, data, offset, length, True)
+
+    def _write(self, request: Request) -> None:
+        fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
+        if not request.length:
+            # Nothing to write, so nothing to make durable either.
+            self._replies.done(request)
+            return
+        result = self._export.write(request.offset, request.payload, fua)
+        if isinstance(result, Deferred):
+            self._later(result, request, self._done, request.length)
+        else:
+            self._replies.done(request)
+
+    def _flush(self, request: Request) -> None:
+        self._now_or_later(self._export.flush(), request)
+
+    def _trim(self, request: Request) -> None:
+        fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
+        if not request.length:
+            self._replies.done(request)
+            return
+        self._now_or_later(self._export.trim(request.offset, request.length, fua), request)
+
+    def _cache(self, request: Request) -> None:
+        if not request.length:
+            self._replies.done(request)
+            return
+        self._now_or_later(self._export.cache(request.offset, request.length), request)
+
+    def _write_zeroes(self, request: Request) -> None:
+        flags = request.flags
+        if not request.length:
+            self._replies.done(request)
+            return
+        may_trim = not flags & c.NBD_CMD_FLAG_NO_HOLE
+        fua = bool(flags & c.NBD_CMD_FLAG_FUA)
+        fast = bool(flags & c.NBD_CMD_FLAG_FAST_ZERO)
+        if self._terms.info.abilities.write_zeroes:
+            try:
+                result = self._export.write_zeroes(
+                    request.offset, request.length, may_trim, fua, fast
+                )
+            except NotFast:
+                if fast:
+                    raise
+            else:
+                self._now_or_later(result, request)
+                return
+        elif fast:
+            raise NotFast
+        writing = Deferred.fromCoroutine(
+            write_zeroes(
+                self._export,
+                request.offset,
+                request.length,
+                may_trim,
+                fua,
+                lambda: deferLater(self._reactor, 0),
+                lambda: self._lost,
+            )
+        )
+        self._later(writing, request, self._done, min(request.length, PIECE))
+
+    def _block_status(self, request: Request) -> None:
+        first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
+        result = self._export.extents(request.offset, request.length, first_only)
+        if isinstance(result, Deferred):
+            self._later(result, request, self._have_extents, 0)
+        else:
+            self._have_extents(result, request)
+
+    def _have_extents(self, extents: Any, request: Request) -> None:
+        replies = self._replies
+        first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
+        ids = request.context_ids
+        contexts = [context for context in self._terms.contexts if ids is None or context.id in ids]
+        longest = replies.longest_status
+        if first_only:
+            longest = min(longest, request.length)
+        for context in contexts:
+            words = status_words(
+                extents, context, request.length, longest, 1 if first_only else EXTENT_CAP
+            )
+            replies.status(request, context.id, words, context is contexts[-1])
+
+    # Answers.
+
+    def _now_or_later(self, result: Any, request: Request) -> None:
+        """A command whose success carries no data."""
+        if isinstance(result, Deferred):
+            self._later(result, request, self._done, 0)
+        else:
+            self._replies.done(request)
+
+    def _later(
+        self,
+        result: Deferred[Any],
+        request: Request,
+        answer: Callable[[Any, Request], None],
+        cost: int,
+    ) -> None:
+        """
+        Answer when ``result`` fires.
+
+        Args:
+            cost: bytes held until then.
+        """
+        self._in_flight += 1
+        self._in_flight_bytes += cost
+        result.addBoth(self._arrived, request, answer, cost)
+
+    def _arrived(
+        self, result: Any, request: Request, answer: Callable[[Any, Request], None], cost: int
+    ) -> None:
+        self._in_flight -= 1
+        self._in_flight_bytes -= cost
+        if self._lost:
+            if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
+                self.log.failure("request failed after its client left", result)
+            return
+        if not isinstance(result, Failure):
+            try:
+                answer(result, request)
+            except Exception:
+                result = Failure()
+        if isinstance(result, Failure):
+            self._fail(result, request)
+        self._answered_later()
+
+    def _done(self, result: Any, request: Request) -> None:
+        self._replies.done(request)
+
+    def _sent(self, result: Any, request: Request) -> None:
+        """The chunks were the answer."""
+
+    def _fail(self, failure: Failure, request: Request) -> None:
+        error = failure.value
+        assert error is not None
+        errno, text = to_nbd(error, request)
+        if not isinstance(error, StorageError):
+            self.log.failure("bug: {request} failed", failure, request=request)
+        elif errno == c.NBD_EIO:
+            self.log.error("{request} failed: {text}", request=request, text=text)
+        self._replies.failed(request, errno, text)
+
+    def _wait_for_room(self) -> Deferred[None]:
+        if self._lost:
+            return succeed(None)
+        room: Deferred[None] = Deferred()
+        self._room.append(room)
+        return room
