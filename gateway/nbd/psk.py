@@ -80,7 +80,7 @@ def read_keys(path: str) -> dict[bytes, bytes]:
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())
-        if match is None:
+        if match is None or not match["identity"].isprintable():
             raise ValueError(
                 f"{path}:{number}: expected identity:key, the identity without white space, "
                 "comma or leading #, the key in hexadecimal"
@@ -161,6 +161,10 @@ class PSKConnections:
     def _find_key(self, ssl: Any, identity: Any, buffer: Any, room: int) -> int:
         """Called by OpenSSL with what a client says it is; returns the length of its key."""
         name = ffi.string(identity)
+        if not _is_name(name):
+            # What no key file holds: a ticket, which OpenSSL shows to us first. Had it a key, the
+            # client that brings one along would be refused instead of asked for more.
+            return 0
         # Worked out for everyone, so that time does not tell who exists.
         decoy = hmac.digest(self._decoy, name, hashlib.sha256)
         key = self._keys.get(name, decoy)
@@ -173,6 +177,13 @@ class PSKConnections:
             self._identities[connection] = name.decode()
         ffi.memmove(buffer, key, len(key))
         return len(key)
+
+
+def _is_name(identity: bytes) -> bool:
+    try:
+        return 0 < len(identity) <= MAX_IDENTITY and identity.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _address(ssl: Any) -> int:

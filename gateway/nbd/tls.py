@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -27,14 +24,7 @@ from zope.interface import implementer
 from gateway.nbd.psk import PSKConnections, read_keys
 
 _TLS12_SUITES = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
-_PrivateKey = (
-    rsa.RSAPrivateKey
-    | ec.EllipticCurvePrivateKey
-    | ed25519.Ed25519PrivateKey
-    | ed448.Ed448PrivateKey
-)
-
-_PEM_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_PEM_LIST = re.compile(rb"(?s)-----BEGIN X509 CRL-----.*?-----END X509 CRL-----")
 
 _log = Logger()
 
@@ -84,19 +74,14 @@ class ServerTLS:
         context = _context()
         context.set_cipher_list(_TLS12_SUITES)
         chain = _certificates(certificate)
-        private_key = _private_key(key)
-        if chain[0].public_key() != private_key.public_key():
-            raise ValueError(
-                f"{key}: got the key of another certificate than that in {certificate}"
-            )
         try:
             context.use_certificate(chain[0])
             for issuer in chain[1:]:
                 context.add_extra_chain_cert(issuer)
-            context.use_privatekey(private_key)
         except SSL.Error as error:
             # Such as a key too short for OpenSSL's level of security.
             raise ValueError(f"{certificate}: refused by OpenSSL: {_reason(error)}") from error
+        _use_private_key(context, key, certificate)
         if client_ca is not None:
             _ask_for_certificates(context, client_ca, crl)
         elif crl is not None:
@@ -279,23 +264,25 @@ def _revocation_lists(path: str) -> list[x509.CertificateRevocationList]:
 def _is_by(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
     if revoked.issuer != authority.subject:
         return False
-    # A subject's key is whatever its file says, also one that signs nothing.
-    return revoked.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+    return revoked.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # also kinds that sign nothing
 
 
-def _private_key(path: str) -> _PrivateKey:
-    content = _read(path)
+def _use_private_key(context: SSL.Context, key: str, certificate: str) -> None:
+    # By OpenSSL: the cryptography package refuses half of the EC keys that certtool makes.
+    if b"ENCRYPTED" in _read(key):
+        # As "ENCRYPTED PRIVATE KEY" or "Proc-Type: 4,ENCRYPTED". OpenSSL would ask at the terminal.
+        raise ValueError(f"{key}: got an encrypted private key, expected a plain one")
     try:
-        key = load_pem_private_key(content, None)
-    except TypeError:
-        raise ValueError(f"{path}: got an encrypted private key, expected a plain one") from None
-    except (ValueError, UnsupportedAlgorithm):
-        # The text of the cause is OpenSSL's; nothing near a key is worth the risk of quoting.
-        raise ValueError(f"{path}: got no usable private key, expected PEM") from None
-    if not isinstance(key, _PrivateKey):
-        raise ValueError(f"{path}: got a private key of unknown kind, expected RSA, EC or EdDSA")
-    return key
+        context.use_privatekey_file(key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        reason = _reason(error)
+        if "mismatch" in reason or "no certificate assigned" in reason:
+            complaint = f"got the key of another certificate than that in {certificate}"
+        else:
+            complaint = f"got no usable private key, expected PEM: {reason}"
+        raise ValueError(f"{key}: {complaint}") from error
 
 
 def _reason(error: SSL.Error) -> str:
-    return "; ".join(str(entry[-1]) for entry in error.args[0]) if error.args else "no reason given"
+    return "; ".join(str(entry[-1]) for entry in error.args[0])

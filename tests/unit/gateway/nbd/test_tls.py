@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
+    load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.internet.interfaces import (
@@ -90,7 +94,11 @@ class Wire:
         Raises:
             ssl.SSLError: either side refused the other.
         """
-        steps = [self.client.do_handshake, lambda: self.client.write(b"hello"), self.client.read]
+        steps: list[Callable[[], object]] = [
+            self.client.do_handshake,
+            lambda: self.client.write(b"hello"),
+            self.client.read,
+        ]
         result: object = None
         for step in steps:
             while True:
@@ -330,6 +338,33 @@ def test_key_of_another_certificate_is_refused(files: Path) -> None:
         ServerTLS.x509(certificate, key)
     assert certificate in str(caught.value)
     assert key in str(caught.value)
+
+
+def test_key_of_another_kind_is_refused(files: Path, tmp_path: Path) -> None:
+    """
+    A key of another algorithm than the certificate's is refused like any other wrong key.
+    """
+    key = tmp_path / "server-key.pem"
+    private = ed25519.Ed25519PrivateKey.generate()
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(ValueError, match="key of another certificate"):
+        ServerTLS.x509(str(files / "server-cert.pem"), str(key))
+
+
+def test_key_as_certtool_writes_it_is_taken(files: Path, tmp_path: Path) -> None:
+    """
+    An EC key whose number has a needless zero in front is good; certtool makes every other so.
+    """
+    key = load_pem_private_key((files / "server-key.pem").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    number = b"\0" + key.private_numbers().private_value.to_bytes(32, "big")
+    curve = bytes.fromhex("a00a06082a8648ce3d030107")
+    body = b"\x02\x01\x01\x04" + bytes([len(number)]) + number + curve
+    text = base64.encodebytes(b"\x30" + bytes([len(body)]) + body).decode()
+    path = tmp_path / "server-key.pem"
+    path.write_text(f"-----BEGIN EC PRIVATE KEY-----\n{text}-----END EC PRIVATE KEY-----\n")
+    tls = ServerTLS.x509(str(files / "server-cert.pem"), str(path))
+    assert Wire(tls, client(files)).talk() == b"hello"
 
 
 def test_encrypted_key_is_refused_without_asking(files: Path, tmp_path: Path) -> None:
