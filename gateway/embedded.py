@@ -1,0 +1,132 @@
+"""What is served without a configuration file: one sparse disk, on this machine only."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import Any, TextIO
+
+from twisted.logger import Logger
+
+from gateway import ini, validation
+from gateway.addresses import Address, path_problem
+from gateway.config import Configuration
+from gateway.listeners import Listener
+from gateway.nbd.uri import DEFAULT_PORT, tcp_uri, unix_uri
+from gateway.providers import Providers
+
+#: The name of the disk.
+EXPORT = "disk"
+
+#: What the disk holds; none of it is used before it is written.
+SIZE = "10G"
+
+_log = Logger()
+
+
+def configuration(
+    data_dir: str,
+    port: int = DEFAULT_PORT,
+    *,
+    activated: bool = False,
+    providers: Providers | None = None,
+) -> Configuration:
+    """
+    The configuration that stands in for a missing file.
+
+    Args:
+        data_dir: absolute; `make_data_dir` makes it when the service starts.
+        port: on the loopback interface.
+        activated: serve on the sockets that were handed over, and no others.
+    """
+    sections = {
+        "gateway": {"state_dir": data_dir},
+        f"export:{EXPORT}": {
+            "provider": "file",
+            "path": os.path.join(data_dir, "disk.raw"),
+            "size": SIZE,
+        },
+    }
+    socket_path = os.path.join(data_dir, "nbd.sock")
+    if activated:
+        sections["listen:handed-over"] = {"endpoint": "systemd"}
+    else:
+        sections["listen:tcp"] = {"endpoint": f"tcp:{port}:interface=127.0.0.1"}
+        if path_problem(socket_path) is None:
+            sections["listen:unix"] = {"endpoint": f"unix:{_quoted(socket_path)}", "mode": "0600"}
+    document = ini.Document("(no configuration file)", data_dir, sections)
+    # The directory is not made yet, and making it is for the process that serves.
+    return validation.check(
+        document, [], activated=activated, providers=providers, look_at_storage=False
+    )
+
+
+def make_data_dir(data_dir: str) -> None:
+    """Make the directory for the disk, for its owner only, unless it is there."""
+    os.makedirs(data_dir, mode=0o700, exist_ok=True)
+
+
+def announce(listeners: list[Listener], screen: TextIO | None) -> None:
+    """
+    Tell where the disk is and what to do with it.
+
+    Args:
+        screen: where an operator looks; None if nobody does. The log has it
+            in any case.
+    """
+    uris = [uri for listener in listeners for uri in _uris(listener)]
+    for uri in uris:
+        _log.info("serving {uri}", uri=uri)
+    if not uris:
+        return
+    if all(listener.spec.address.kind != "unix" for listener in listeners):
+        _log.info("the data directory's path is too long for a Unix socket; only TCP is served")
+    if screen is None:
+        return
+    lines = [
+        "",
+        *(f"Serving {uri}" for uri in uris),
+        "",
+        "Try it:",
+        *(f"  {line}" for line in examples(uris[-1])),
+        "",
+        "Stop with Ctrl-C. The disk stays. --config FILE serves disks of your own.",
+        "",
+    ]
+    try:
+        screen.write("\n".join(lines) + "\n")
+        screen.flush()
+    except (OSError, ValueError):
+        pass  # closed or broken: the log has it
+
+
+def screen(no_daemon: bool) -> TextIO | None:
+    """Where to print for the operator; None in a daemon."""
+    return sys.__stdout__ if no_daemon else None
+
+
+def examples(uri: str) -> list[str]:
+    """One command each for the usual clients."""
+    quoted = shlex.quote(uri)
+    return [
+        f"nbdinfo {quoted}",
+        f"nbdcopy -p {quoted} copy.raw",
+        f"qemu-system-x86_64 -m 1G -drive file={quoted},format=raw,if=virtio",
+    ]
+
+
+def _uris(listener: Listener) -> list[str]:
+    address: Address = listener.spec.address
+    if address.kind == "unix":
+        return [unix_uri(EXPORT, address.path)]
+    if address.kind == "tcp":
+        hosts: list[Any] = [port.getHost() for port in listener.ports]
+        return [tcp_uri(EXPORT, host.host, host.port) for host in hosts]
+    # Whoever handed a socket over knows where it is.
+    return []
+
+
+def _quoted(path: str) -> str:
+    """As a part of an endpoint string."""
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")

@@ -1,0 +1,197 @@
+"""Listening ports: opened from endpoint strings or handed over, one protocol behind each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Protocol, ServerFactory
+
+from gateway import unix_sockets
+from gateway.activation import ActivationError, Inherited, choose
+from gateway.config import ListenerSpec
+from gateway.exports import ExportTable
+
+#: Makes the factory of a protocol; see `nbd_factory`.
+MakeFactory = Callable[[ListenerSpec, ExportTable, Any, float], Any]
+
+
+class CannotListen(Exception):
+    """A listener did not get its port; the text says which and why."""
+
+
+def nbd_factory(
+    spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
+) -> Any:
+    """
+    What speaks NBD behind ``spec``.
+
+    Args:
+        shutdown_timeout: seconds for what is in flight when it stops.
+
+    Raises:
+        ValueError: a certificate or key file is not what it should be.
+    """
+    # Late, so that tests of listeners need no protocol.
+    from gateway.nbd.limits import Limits
+    from gateway.nbd.server import NBDFactory
+
+    return NBDFactory(
+        table.view(spec.exports, clear_text_only=spec.tls == "off"),
+        reactor=reactor,
+        tls=spec.tls_files.load() if spec.tls_files is not None else None,
+        tls_mode=spec.tls,
+        limits=Limits(
+            handshake_timeout=spec.handshake_timeout,
+            max_connections=spec.max_connections,
+            shutdown_timeout=shutdown_timeout,
+        ),
+    )
+
+
+FACTORIES: dict[str, MakeFactory] = {"nbd": nbd_factory}
+
+
+class Doorway(ServerFactory):
+    """
+    Stands between a port and its protocol, so that a reload can put another
+    factory behind an open port. Connections keep the factory they came with.
+
+    Attributes:
+        factory: for those who connect from now on. Beside what Twisted asks
+            of one it has ``shut_down()``, which ends its connections, and
+            ``connections``, which is true while there are some.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+        self._former: list[Any] = []
+
+    def startFactory(self) -> None:
+        self.factory.doStart()
+
+    def stopFactory(self) -> None:
+        self.factory.doStop()
+
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        protocol: Protocol | None = self.factory.buildProtocol(addr)
+        return protocol
+
+    def replace(self, factory: Any) -> None:
+        """Put ``factory`` behind the port."""
+        factory.doStart()
+        self.factory.doStop()
+        self._former.append(self.factory)
+        # Not for ever: SIGHUP may come each night.
+        self._former = [former for former in self._former if former.connections]
+        self.factory = factory
+
+    def shut_down(self) -> Deferred[Any]:
+        """End every connection that came through here; fires when all are gone."""
+        return gatherResults(
+            [maybeDeferred(factory.shut_down) for factory in (self.factory, *self._former)]
+        )
+
+
+class Listener:
+    """
+    One listener while it listens.
+
+    Attributes:
+        spec: what it was made from.
+        doorway: with the protocol's factory behind it.
+        ports: one; with socket activation perhaps several.
+    """
+
+    def __init__(self, spec: ListenerSpec, doorway: Doorway, ports: list[Any]) -> None:
+        self.spec = spec
+        self.doorway = doorway
+        self.ports = ports
+
+    def change(self, spec: ListenerSpec, factory: Any) -> None:
+        """Go on listening at the same address, with other settings."""
+        if spec.mode != self.spec.mode:
+            for port in self.ports:
+                if isinstance(port, unix_sockets.OwnPort):
+                    port.change_mode(spec.mode)
+        self.doorway.replace(factory)
+        self.spec = spec
+
+    def stop_listening(self) -> Deferred[Any]:
+        """Accept nobody any more; connections go on."""
+        return gatherResults([maybeDeferred(port.stopListening) for port in self.ports])
+
+
+@attrs.define
+class Opener:
+    """
+    Opens listeners.
+
+    Attributes:
+        reactor: a Twisted reactor.
+        inherited: sockets handed over to the process.
+    """
+
+    reactor: Any
+    inherited: tuple[Inherited, ...] = ()
+    _taken: set[int] = attrs.field(factory=set, init=False)
+
+    def open(self, spec: ListenerSpec, factory: Any) -> Deferred[Listener]:
+        """
+        Start to listen. For everything but unusual endpoints the answer is
+        there at once, before anyone can have connected.
+
+        Raises:
+            CannotListen: with the reason, through the ``Deferred``.
+        """
+        doorway = Doorway(factory)
+        opening: Deferred[list[Any]] = maybeDeferred(self._ports, spec, doorway)
+
+        def opened(ports: list[Any]) -> Listener:
+            return Listener(spec, doorway, ports)
+
+        def refused(failure: Any) -> Any:
+            failure.trap(Exception)
+            raise CannotListen(
+                f"[listen:{spec.name}] cannot listen on {spec.address.text}: {failure.value}"
+            ) from failure.value
+
+        return opening.addCallbacks(opened, refused)
+
+    def _ports(self, spec: ListenerSpec, doorway: Doorway) -> Any:
+        address = spec.address
+        if address.kind == "unix":
+            return [unix_sockets.listen(self.reactor, address.path, spec.mode, doorway)]
+        if address.kind == "systemd":
+            chosen = choose(address, self.inherited, self._taken)
+            for found in chosen:
+                if not (found.is_local or spec.tls == "require" or spec.allow_insecure):
+                    raise ActivationError(
+                        "other machines can reach the socket that was handed over; "
+                        "expected tls = require, or allow_insecure = yes"
+                    )
+            return [self._adopt(found, doorway) for found in chosen]
+        # Late: see gateway.activation.
+        from twisted.internet.endpoints import serverFromString
+
+        listening: Deferred[IListeningPort] = serverFromString(self.reactor, address.text).listen(
+            doorway
+        )
+        return listening.addCallback(lambda port: [port])
+
+    def _adopt(self, found: Inherited, doorway: Doorway) -> Any:
+        port: Any
+        if found.family == "UNIX":
+            port = unix_sockets.AdoptedPort.adopt(self.reactor, found.descriptor, doorway)
+        else:
+            family = {"INET": 2, "INET6": 10}[found.family]
+            port = self.reactor.adoptStreamPort(found.descriptor, family, doorway)
+        # The port works on a duplicate.
+        os.close(found.descriptor)
+        return port

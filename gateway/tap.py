@@ -1,0 +1,99 @@
+"""twistd's door: the options of ``twistd nbdgateway`` and the service they make."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from gateway import activation, embedded, validation
+from gateway.config import Configuration
+from gateway.errors import ConfigurationError
+from gateway.nbd.uri import DEFAULT_PORT
+from gateway.service import Gateway
+
+
+class Options(usage.Options):
+    """
+    What ``twistd nbdgateway`` takes.
+
+    After parsing, ``configuration`` is a checked `Configuration` and every
+    path is absolute: a daemon changes its directory later.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves disks over NBD. Without --config: a sparse disk under ./nbdgateway-data, "
+        "created on first start, on the loopback interface and a Unix socket."
+    )
+    optParameters = [
+        ["config", "c", None, "Configuration file. SIGHUP makes a running gateway read it again."],
+        ["data-dir", None, "nbdgateway-data", "Without --config: where the disk is."],
+        ["port", None, str(DEFAULT_PORT), "Without --config: the TCP port on 127.0.0.1."],
+    ]
+    optFlags = [
+        ["check", None, "Check the configuration, print what would be served, and exit."],
+    ]
+    compData = usage.Completions(
+        optActions={"config": usage.CompleteFiles("*.ini"), "data-dir": usage.CompleteDirs()}
+    )
+
+    inherited: tuple[activation.Inherited, ...] = ()
+    configuration: Configuration
+    reload: Callable[[], Configuration] | None = None
+
+    def postOptions(self) -> None:
+        """
+        Raises:
+            SystemExit: 0 after ``--check``, 1 if the configuration is wrong.
+        """
+        if not self["check"]:
+            try:
+                self.inherited = activation.take(activation.started_with(), os.getpid())
+            except activation.ActivationError as error:
+                _exit([str(error)])
+        activated = bool(self.inherited)
+        if self["config"] is None:
+            self["data-dir"] = os.path.abspath(self["data-dir"])
+            load = partial(embedded.configuration, self["data-dir"], self._port())
+        else:
+            self["config"] = os.path.abspath(self["config"])
+            load = partial(validation.load, self["config"])
+            self.reload = partial(load, activated=activated)
+        try:
+            self.configuration = load(activated=activated)
+        except ConfigurationError as error:
+            _exit(error.problems)
+        if self["check"]:
+            sys.stdout.write("\n".join(self.configuration.lines()) + "\n")
+            raise SystemExit(0)
+
+    def _port(self) -> int:
+        text = self["port"]
+        if not (text.isascii() and text.isdigit() and int(text) < 65536):
+            raise usage.UsageError(f'--port: got "{text}", expected a number below 65536')
+        return int(text)
+
+
+def makeService(options: Options) -> IService:
+    """The service; opens nothing, as twistd may fork after this."""
+    if options["config"] is not None:
+        return Gateway(options.configuration, inherited=options.inherited, reload=options.reload)
+    no_daemon = bool(options.parent and options.parent.get("nodaemon"))
+    screen = embedded.screen(no_daemon and not options.inherited)
+    return Gateway(
+        options.configuration,
+        inherited=options.inherited,
+        prepare=partial(embedded.make_data_dir, options["data-dir"]),
+        announce=lambda listeners: embedded.announce(listeners, screen),
+    )
+
+
+def _exit(problems: list[str]) -> Any:
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    raise SystemExit(1)
