@@ -84,7 +84,7 @@ class DeviceZeroing:
             for reached, stop in pieces(first, last):
                 self._syscalls.zero_device(self._fd, reached, stop - reached)
         except OSError as error:
-            raise refusal(error, reached, ZERO) from error
+            raise refusal(error, first, reached, ZERO) from error
         return [(start, end, ZERO)]
 
     def _trim(self, start: int, end: int) -> list[Run]:
@@ -111,4 +111,4 @@ class DeviceZeroing:
             # The kernel lowers the limit when a device rejects the command.
             if error.errno in UNSUPPORTED:
                 self._offload = False
-            raise refusal(error, reached, HOLE) from error
+            raise refusal(error, first, reached, HOLE) from error

@@ -35,14 +35,13 @@ class SyncFailed(Exception):
 
 class Refused(Exception):
     """
-    The kernel has no way to zero this range, and did not touch it.
+    The kernel has no way to zero this range, and did not touch what is left of it.
 
     Attributes:
-        reached: where the part that was zeroed before the refusal ends.
-        state: of that part, as in `backends.zero_map`.
+        done: the run that was zeroed before: start, end, state as in
+            `backends.zero_map`; empty if the refusal came first.
     """
 
-    def __init__(self, reached: int, state: int) -> None:
+    def __init__(self, start: int, reached: int, state: int) -> None:
         super().__init__(f"refused from byte {reached} on")
-        self.reached = reached
-        self.state = state
+        self.done = (start, reached, state)

@@ -19,6 +19,7 @@ from backends.file.syscalls import (
     Syscalls,
 )
 from backends.zero_map import HOLE, ZERO
+from gateway.errors import NotFast
 from gateway.info import MIB
 
 Run: TypeAlias = tuple[int, int, int]
@@ -95,7 +96,7 @@ class FileZeroing:
         except OSError as error:
             if error.errno in UNSUPPORTED:
                 self._punches = False
-            raise refusal(error, reached, HOLE) from error
+            raise refusal(error, start, reached, HOLE) from error
         return [(start, end, HOLE)]
 
     def _zero_range(self, start: int, end: int) -> list[Run]:
@@ -106,7 +107,7 @@ class FileZeroing:
         except OSError as error:
             if error.errno in UNSUPPORTED:
                 self._zeroes = False
-            raise refusal(error, reached, ZERO) from error
+            raise refusal(error, start, reached, ZERO) from error
         return [(start, end, ZERO)]
 
     def _punch_then_allocate(self, start: int, end: int) -> list[Run]:
@@ -116,7 +117,7 @@ class FileZeroing:
                 self._syscalls.fallocate(self._fd, PUNCH, reached, stop - reached)
                 self._syscalls.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, reached, stop - reached)
         except OSError as error:
-            raise refusal(error, reached, ZERO) from error
+            raise refusal(error, start, reached, ZERO) from error
         return [(start, end, ZERO)]
 
     def _write(self, start: int, end: int) -> list[Run]:
@@ -147,6 +148,34 @@ def probe(syscalls: Syscalls, fd: int, size: int, in_memory: bool) -> FileZeroin
     return FileZeroing(syscalls, fd, punches, zeroes, in_memory)
 
 
+def zero(syscalls: Syscalls, fd: int, way: Way, start: int, end: int, fast: bool) -> list[Run]:
+    """
+    Zero a range by ``way``; what that refuses is written. Blocking.
+
+    Raises:
+        NotFast: ``fast`` and refused, nothing was changed. The probe said
+            otherwise: only here is a fast request refused late; the next one
+            is refused at once.
+        OSError: also `SyncFailed`; the range may be zeroed in part.
+    """
+    try:
+        return way(start, end)
+    except Refused as refused:
+        _, reached, _ = refused.done
+        if fast and reached == start:
+            raise NotFast(f"zero at {start}: the store refused to") from refused
+        write_zeroes(syscalls, fd, reached, end)
+        return [refused.done, (reached, end, ZERO)]
+
+
+def trim(way: Way, start: int, end: int) -> list[Run]:
+    """Release a range by ``way``; what that refuses stays. Blocking."""
+    try:
+        return way(start, end)
+    except Refused as refused:
+        return [refused.done]
+
+
 def write_zeroes(syscalls: Syscalls, fd: int, start: int, end: int) -> None:
     """Write zeroes in pieces of at most 1 MiB; blocking."""
     zeroes = memoryview(_ZEROES)
@@ -162,8 +191,8 @@ def pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def refusal(error: OSError, reached: int, state: int) -> Exception:
+def refusal(error: OSError, start: int, reached: int, state: int) -> Exception:
     """What to raise for ``error``: EINVAL says "not this range" and is a refusal, too."""
     if error.errno in UNSUPPORTED or error.errno == errno.EINVAL:
-        return Refused(reached, state)
+        return Refused(start, reached, state)
     return error
