@@ -16,7 +16,7 @@ class Document:
     A configuration before anything in it has a meaning.
 
     Attributes:
-        name: what messages call it: the file as the operator named it.
+        name: what messages call it.
         base: the absolute directory at which relative paths start.
         sections: section to key to text, in the order of the file.
         lines: ``(section, key)`` to line number; the key of a header is empty.
@@ -88,7 +88,8 @@ def _parse_what_parses(lines: list[str], name: str) -> tuple[configparser.Config
         try:
             parser.read_file([line + "\n" for line in lines], name)
         except configparser.ParsingError as error:
-            numbers = [number for number, _ in error.errors]
+            # Python 3.11 reports a line before the first section by itself.
+            numbers = [number for number, _ in getattr(error, "errors", ())]
             if isinstance(error, configparser.MissingSectionHeaderError) and not numbers:
                 numbers = [error.lineno]
             for number in numbers:

@@ -21,6 +21,7 @@ from gateway.config import (
     ListenerSpec,
     ListenSettings,
     TLSFiles,
+    names,
 )
 from gateway.errors import ConfigurationError
 from gateway.providers import Providers
@@ -83,6 +84,13 @@ def _in_file_order(problems: list[str], name: str) -> list[str]:
     return sorted(dict.fromkeys(problems), key=line)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    try:
+        return names(text) or ()
+    except BadValue:
+        return ()
+
+
 class _Reader:
     """Goes through one document, collecting problems."""
 
@@ -123,12 +131,13 @@ class _Reader:
                 self._say(section, "", f"unknown section{hint}")
         self._check_exports(exports, declared)
         self._check_listeners(listeners, exports, declared, activated)
+        default = self._default(declared)
         if gateway is None:
             return None
         return Configuration(
             name=self._document.name,
             state_dir=gateway.state_dir or os.path.join(self._document.base, "nbdgateway-state"),
-            default_export=self._default(gateway.default_export, declared),
+            default_export=default,
             listeners=tuple(listeners),
             exports=tuple(exports),
             shutdown_timeout=gateway.shutdown_timeout,
@@ -152,7 +161,8 @@ class _Reader:
         self.problems += problems
         return settings
 
-    def _default(self, wanted: str, declared: list[str]) -> str | None:
+    def _default(self, declared: list[str]) -> str | None:
+        wanted = self._document.sections.get("gateway", {}).get("default_export")
         if not wanted:
             return declared[0] if len(declared) == 1 else None
         if wanted not in declared:
@@ -206,12 +216,9 @@ class _Reader:
         tls = settings.tls or ("require" if given else "off")
         if tls == "off":
             return tls, None
-        if not given & {"tls_certificate", "tls_psk_file"}:
-            self._say(
-                section,
-                "tls" if settings.tls else next(key for key in _TLS_KEYS if key in given),
-                f"tls = {tls} needs tls_certificate and tls_key, or tls_psk_file",
-            )
+        if not given:
+            needs = "tls_certificate and tls_key, or tls_psk_file"
+            self._say(section, "tls", f"tls = {tls} needs {needs}")
         for key, needs in (
             ("tls_certificate", "tls_key"),
             ("tls_key", "tls_certificate"),
@@ -256,10 +263,7 @@ class _Reader:
         for listener in listeners:
             section = self._section("listen", listener.name)
             for name in listener.exports or ():
-                if name not in declared:
-                    hint = did_you_mean(name, declared)
-                    self._say(section, "exports", f'got "{name}", which is no export{hint}')
-                elif name in tls_only and listener.tls == "off":
+                if name in tls_only and listener.tls == "off":
                     self._say(
                         section, "exports", f'got "{name}", which is for TLS only, and tls = off'
                     )
@@ -274,6 +278,13 @@ class _Reader:
                     f'got "{address.text}", expected systemd, as this process was started with '
                     "sockets of its own (LISTEN_FDS)",
                 )
+        # By the text: those of listeners with other mistakes as well.
+        for section, values in self._document.sections.items():
+            if section.startswith("listen") and "exports" in values:
+                for name in _names(values["exports"]):
+                    if name not in declared:
+                        hint = did_you_mean(name, declared)
+                        self._say(section, "exports", f'got "{name}", which is no export{hint}')
         if not activated and not any(
             section.startswith("listen") for section in self._document.sections
         ):
