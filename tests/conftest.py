@@ -1,0 +1,55 @@
+"""What every test gets: a guard that turns an unexpected logged failure into a failed test."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+
+class LoggedFailures:
+    """
+    The failures that the code under test has logged.
+
+    Attributes:
+        events: those not taken yet.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if "log_failure" in event:
+            self.events.append(event)
+
+    def take(self, *kinds: type[BaseException]) -> list[BaseException]:
+        """
+        The exceptions logged so far; they no longer fail the test.
+
+        Args:
+            kinds: only those of these classes; all if there are none.
+        """
+        taken = [event for event in self.events if not kinds or event["log_failure"].check(*kinds)]
+        self.events = [event for event in self.events if event not in taken]
+        return [event["log_failure"].value for event in taken]
+
+
+@pytest.fixture(autouse=True)
+def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
+    """Fails the test if a failure was logged that it did not `take`."""
+    logged = LoggedFailures()
+    if request.cls is not None and issubclass(request.cls, SynchronousTestCase):
+        yield logged  # trial's classes have a guard of their own
+        return
+    globalLogPublisher.addObserver(logged)
+    try:
+        yield logged
+        gc.collect(1)  # an unhandled Deferred speaks up when it is collected
+    finally:
+        globalLogPublisher.removeObserver(logged)
+    if logged.events:
+        texts = [event["log_failure"].getTraceback() for event in logged.events]
+        pytest.fail("unexpected failures in the log:\n" + "\n".join(texts), pytrace=False)
