@@ -80,7 +80,7 @@ def path_problem(path: str) -> str | None:
 
 
 def endpoint(text: str) -> Address:
-    """A Twisted endpoint string, such as ``tcp:10809:interface=127.0.0.1``."""
+    """A Twisted endpoint string, such as tcp:10809:interface=127.0.0.1."""
     positional, named = _split(text)
     kind = positional.pop(0) if positional else ""
     if kind == "systemd":

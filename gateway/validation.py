@@ -10,10 +10,11 @@ import attrs
 from twisted.logger import Logger
 
 from gateway import ini
-from gateway.addresses import path_problem
+from gateway.addresses import endpoint, path_problem
 from gateway.config import (
     ADVISED_EXPORT_NAME,
     MAX_EXPORT_NAME,
+    PROTOCOLS,
     Configuration,
     ExportSettings,
     ExportSpec,
@@ -285,9 +286,11 @@ class _Reader:
                     if name not in declared:
                         hint = did_you_mean(name, declared)
                         self._say(section, "exports", f'got "{name}", which is no export{hint}')
-        if not activated and not any(
-            section.startswith("listen") for section in self._document.sections
-        ):
+        if any(section.startswith("listen") for section in self._document.sections):
+            return
+        if activated:
+            listeners.append(ListenerSpec("handed-over", PROTOCOLS[0], endpoint("systemd")))
+        else:
             self.problems.append(f"{self._document.name}: got no [listen:NAME], expected some")
 
     # Exports

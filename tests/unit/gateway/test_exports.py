@@ -1,0 +1,278 @@
+"""Exports: opened once, shared, closed last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
+from gateway.exports import ExportTable, Offer
+from gateway.interfaces import IExportSource, IOffer
+from tests.unit.gateway.fakes import FakeExport, FakeProvider, resources, spec
+
+
+class OfferTests(SynchronousTestCase):
+    """One export."""
+
+    def setUp(self) -> None:
+        self.provider = FakeProvider()
+        self.export = FakeExport(4096)
+        self.offer = Offer(spec("a", self.provider), resources())
+
+    def _later(self) -> Deferred[Any]:
+        result = self.offer.open()
+        assert isinstance(result, Deferred)
+        return result
+
+    def test_interface(self) -> None:
+        """It provides what protocols ask for."""
+        assert verifyObject(IOffer, self.offer)
+
+    def test_those_who_ask_while_it_opens_share_one_attempt(self) -> None:
+        """Ten clients after a restart do not open a disk ten times."""
+        first, second = self._later(), self._later()
+        assert len(self.provider.attempts) == 1
+        self.provider.attempts[0][1].callback(self.export)
+        assert self.successResultOf(first) is self.successResultOf(second) is self.export
+        assert self.offer.users == 2
+
+    def test_an_open_export_is_answered_now(self) -> None:
+        """The usual case costs no Deferred."""
+        self.offer.warm()
+        self.provider.attempts[0][1].callback(self.export)
+        assert self.offer.open() is self.export
+
+    def test_a_provider_may_answer_now(self) -> None:
+        """Memory needs no thread."""
+        self.provider.now = self.export
+        assert self.offer.open() is self.export
+        assert self.offer.users == 1
+
+    def test_a_refusal_reaches_all_who_wait_and_the_next_call_tries_again(self) -> None:
+        """A store that was away at start is found later."""
+        waiting = [self._later(), self._later()]
+        self.provider.attempts[0][1].errback(ExportBusy("held by process 7"))
+        for waiter in waiting:
+            assert str(self.failureResultOf(waiter, ExportBusy).value) == "held by process 7"
+        self._later()
+        assert len(self.provider.attempts) == 2
+
+    def test_a_refusal_now_is_raised_now(self) -> None:
+        """Now-or-later holds for failures as well."""
+        self.provider.now = ExportBusy("held")
+        with self.assertRaises(ExportBusy):
+            self.offer.open()
+
+    def test_a_crash_of_the_provider_is_a_refusal_without_its_text(self) -> None:
+        """Strangers do not see our tracebacks; the log does."""
+        waiter = self._later()
+        self.provider.attempts[0][1].errback(ZeroDivisionError("secret"))
+        assert "secret" not in str(self.failureResultOf(waiter, ExportUnavailable).value)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    def test_whoever_stops_waiting_is_no_user(self) -> None:
+        """A client that hangs up while a disk opens holds nothing."""
+        first, second = self._later(), self._later()
+        first.cancel()
+        self.provider.attempts[0][1].callback(self.export)
+        self.successResultOf(second)
+        self.failureResultOf(first)
+        assert self.offer.users == 1
+
+    def test_it_is_kept_open_without_users(self) -> None:
+        """The next client finds its caches warm."""
+        self.provider.now = self.export
+        self.offer.open()
+        self.offer.release()
+        assert self.export.closes == 0
+
+    def test_a_retired_export_closes_when_its_last_user_is_gone(self) -> None:
+        """Connections outlive the configuration they came with."""
+        self.provider.now = self.export
+        self.offer.open()
+        self.offer.open()
+        self.offer.retire()
+        self.offer.release()
+        assert self.export.closes == 0
+        self.offer.release()
+        assert self.export.closes == 1
+
+    def test_a_retired_export_admits_nobody(self) -> None:
+        """Hidden at once."""
+        self.provider.now = self.export
+        self.offer.open()
+        self.offer.retire()
+        with self.assertRaises(ExportUnavailable):
+            self.offer.open()
+
+    def test_an_export_retired_while_it_opens_is_closed_when_it_is_open(self) -> None:
+        """Nothing is left behind, and whoever waits is told."""
+        waiter = self._later()
+        self.offer.retire()
+        done = self.offer.when_closed()
+        self.assertNoResult(done)
+        self.provider.attempts[0][1].callback(self.export)
+        self.failureResultOf(waiter, ExportUnavailable)
+        self.successResultOf(done)
+        assert self.export.closes == 1
+
+    def test_closing_waits_for_the_last_flush(self) -> None:
+        """The process does not end before the bytes are safe."""
+        self.provider.now = self.export
+        self.export.closing = Deferred()
+        self.offer.open()
+        done = self.offer.close()
+        self.assertNoResult(done)
+        self.export.closing.callback(None)
+        self.successResultOf(done)
+
+    def test_an_error_while_closing_is_logged_and_ends_it(self) -> None:
+        """One bad disk does not keep the others from closing."""
+        self.provider.now = self.export
+        self.export.closing = Deferred()
+        self.offer.open()
+        done = self.offer.close()
+        self.export.closing.errback(OSError("lost"))
+        self.successResultOf(done)
+        assert len(self.flushLoggedErrors(OSError)) == 1
+
+    def test_clients_are_admitted_by_what_they_proved(self) -> None:
+        """An empty list admits everyone."""
+        assert self.offer.admits(frozenset())
+        self.offer.spec = attrs.evolve(self.offer.spec, tls_clients=frozenset({"cn:vm17"}))
+        assert self.offer.admits(frozenset({"cn:vm17", "san:vm17.example"}))
+        assert not self.offer.admits(frozenset({"cn:vm18"}))
+        assert not self.offer.admits(frozenset())
+
+
+class ExportTableTests(SynchronousTestCase):
+    """All exports, also across reloads."""
+
+    def setUp(self) -> None:
+        self.provider = FakeProvider(now=FakeExport(4096))
+        self.table = ExportTable(resources())
+        self.spec: Callable[..., Any] = lambda name, **values: spec(name, self.provider, **values)
+
+    def _names(self) -> list[str]:
+        return [offer.name for offer in self.table.view(None).offers()]
+
+    def test_exports_are_opened_when_they_appear(self) -> None:
+        """Mistakes show at start, not at the first client."""
+        self.table.apply([self.spec("b"), self.spec("a")], None)
+        assert [name for name, _ in self.provider.attempts] == ["b", "a"]
+        assert self._names() == ["b", "a"]
+
+    def test_one_that_does_not_open_leaves_the_others_alone(self) -> None:
+        """A missing disk is no reason to serve none."""
+        broken = FakeProvider("broken", now=ExportUnavailable("gone"))
+        self.table.apply([spec("x", broken), self.spec("a")], None)
+        assert self._names() == ["x", "a"]
+        assert self.table.view(None).offer("a").open() is self.provider.now
+
+    def test_a_reload_without_changes_changes_nothing(self) -> None:
+        """SIGHUP is harmless."""
+        self.table.apply([self.spec("a")], None)
+        assert self.table.apply([self.spec("a")], None).lines == ()
+        assert len(self.provider.attempts) == 1
+
+    def test_a_reload_adds_removes_and_reopens(self) -> None:
+        """The difference is what the log gets."""
+        self.table.apply([self.spec("a"), self.spec("b"), self.spec("c")], None)
+        self.table.view(None).offer("b").open()
+        difference = self.table.apply(
+            [self.spec("a"), self.spec("c", size=8192), self.spec("d")], None
+        )
+        assert difference.lines == (
+            "- export b (1 client, until the last is gone)",
+            "~ export c",
+            "+ export d",
+        )
+        assert self._names() == ["a", "c", "d"]
+
+    def test_a_change_of_words_leaves_the_export_open(self) -> None:
+        """Descriptions and allow lists need no reopening."""
+        self.table.apply([self.spec("a")], None)
+        self.table.view(None).offer("a").open()
+        difference = self.table.apply([self.spec("a", description="new", tls_only=True)], None)
+        assert difference.lines == ("~ export a, stays open",)
+        assert self.table.view(None).offer("a").description == "new"
+        assert self.provider.now.closes == 0
+
+    def test_a_changed_export_waits_for_the_clients_of_the_old_one(self) -> None:
+        """Two clients of one name never see two disks (D11)."""
+        self.table.apply([self.spec("a")], None)
+        old = self.table.view(None).offer("a")
+        old.open()
+        self.table.apply([self.spec("a", size=8192)], None)
+        with self.assertRaisesRegex(ExportBusy, "1 clients still use"):
+            self.table.view(None).offer("a").open()
+        assert len(self.provider.attempts) == 1
+        old.release()
+        assert len(self.provider.attempts) == 2
+        assert self.table.view(None).offer("a").open() is self.provider.now
+
+    def test_a_renamed_export_waits_until_its_store_is_closed(self) -> None:
+        """The new name does not open the file under the old one."""
+        closing: Deferred[None] = Deferred()
+        self.provider.now.closing = closing
+        self.table.apply([self.spec("a", place="x")], None)
+        self.table.apply([self.spec("b", place="x")], None)
+        assert [name for name, _ in self.provider.attempts] == ["a"]
+        closing.callback(None)
+        assert [name for name, _ in self.provider.attempts] == ["a", "b"]
+
+    def test_closing_all_closes_what_is_retired_as_well(self) -> None:
+        """Nothing is forgotten at the end."""
+        self.table.apply([self.spec("a"), self.spec("b")], None)
+        self.table.view(None).offer("b").open()
+        self.table.apply([self.spec("a")], None)
+        self.successResultOf(self.table.close_all())
+        assert self.provider.now.closes == 2
+
+    def test_a_view_provides_what_protocols_ask_for(self) -> None:
+        """It is an IExportSource."""
+        assert verifyObject(IExportSource, self.table.view(None))
+
+    def test_a_view_shows_its_names_in_the_configured_order(self) -> None:
+        """Listeners may offer less than everything."""
+        self.table.apply([self.spec(name) for name in "cab"], None)
+        view = self.table.view(("b", "c"))
+        assert [offer.name for offer in view.offers()] == ["c", "b"]
+        with self.assertRaises(UnknownExport):
+            view.offer("a")
+
+    def test_a_view_follows_reloads(self) -> None:
+        """Listeners stay open while exports come and go."""
+        view = self.table.view(None)
+        self.table.apply([self.spec("a")], None)
+        assert view.offer("a").name == "a"
+        self.table.apply([], None)
+        with self.assertRaises(UnknownExport):
+            view.offer("a")
+
+    def test_the_empty_name_is_the_default_where_it_is_shown(self) -> None:
+        """A hidden default is no default."""
+        self.table.apply([self.spec("a"), self.spec("b")], "b")
+        assert self.table.view(None).offer("").name == "b"
+        with self.assertRaises(UnknownExport):
+            self.table.view(("a",)).offer("")
+
+    def test_without_a_default_the_empty_name_is_unknown(self) -> None:
+        """Nothing is guessed."""
+        self.table.apply([self.spec("a"), self.spec("b")], None)
+        with self.assertRaises(UnknownExport):
+            self.table.view(None).offer("")
+
+    def test_what_is_for_tls_only_is_hidden_where_there_is_none(self) -> None:
+        """Its name is not told in clear text either."""
+        self.table.apply([self.spec("a", tls_only=True)], "a")
+        view = self.table.view(None, clear_text_only=True)
+        assert view.offers() == []
+        for name in ("a", ""):
+            with self.assertRaises(UnknownExport):
+                view.offer(name)
