@@ -129,8 +129,9 @@ def probe(syscalls: Syscalls, fd: int, size: int, in_memory: bool) -> FileZeroin
     """
     Find out what the file system can do, by trying it behind the file's end.
 
-    Contents and size stay as they are; the space that ZERO_RANGE sets aside
-    is punched away again, so it is only tried where holes can be punched.
+    Contents and size stay as they are. The page that ZERO_RANGE sets aside is
+    punched away again, so it is only tried where holes can be punched; ext4
+    does not punch behind the end and keeps it, the same one every time.
     """
     beyond = -(-size // 4096) * 4096
 

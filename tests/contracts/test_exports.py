@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 
@@ -115,8 +116,8 @@ class TestFileThatNeverAnswersNow(ExportContract):
 
     @pytest.fixture
     def lab(self, tmp_path):
-        kernel = FakeKernel(magic=0)
-        kernel.always = {"preadv+nowait": 11, "pwritev+nowait": 11, "pwrite": 11}
+        waits = dict.fromkeys(["preadv+nowait", "pwritev+nowait", "pwrite"], errno.EAGAIN)
+        kernel = FakeKernel(waits)
         return file_lab(tmp_path, ManualThreads(), kernel)
 
 

@@ -7,6 +7,8 @@ import os
 
 from backends.file.syscalls import FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, Syscalls
 
+EXT4_MAGIC = 0xEF53
+
 
 class FakeKernel(Syscalls):
     """
@@ -21,12 +23,15 @@ class FakeKernel(Syscalls):
         always: by such a name, an errno for every call.
         limits: what sysfs says, by name; -1 for the real thing.
         magic: the file system's type; None for the real one.
+
+    Unless told otherwise it reads and writes like ext4 wherever the file is: a read can be
+    told not to wait, a write cannot.
     """
 
-    def __init__(self, always=None, magic=None):
+    def __init__(self, always=None, magic=EXT4_MAGIC):
         self.calls = []
         self.answers = {}
-        self.always = dict(always or {})
+        self.always = {"pwritev+nowait": errno.EOPNOTSUPP, **(always or {})}
         self.limits = {}
         self.magic = magic
 
@@ -42,7 +47,7 @@ class FakeKernel(Syscalls):
         short = self._answer("preadv+nowait" if flags & os.RWF_NOWAIT else "preadv")
         if short is not None:
             buffers = [memoryview(buffers[0])[:short]] if short else [bytearray()]
-        return os.preadv(fd, buffers, offset, flags)
+        return os.preadv(fd, buffers, offset, flags & ~os.RWF_NOWAIT)
 
     def pwrite(self, fd, data, offset):
         short = self._answer("pwrite")
@@ -92,6 +97,4 @@ class FakeKernel(Syscalls):
 def bare_kernel():
     """A kernel that has none of the calls one can do without."""
     names = ("punch", "zero", "allocate", "preadv+nowait", "pwritev+nowait", "zero_device")
-    return FakeKernel(
-        always=dict.fromkeys(names, errno.EOPNOTSUPP) | {"lseek": errno.EINVAL}, magic=0
-    )
+    return FakeKernel(always=dict.fromkeys(names, errno.EOPNOTSUPP) | {"lseek": errno.EINVAL})
