@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -78,6 +78,7 @@ class Session:
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._room: list[Deferred[None]] = []
+        self._serving = False
         self._lost = False
         self._commands: dict[int, Callable[[Request], Any]] = {
             c.NBD_CMD_READ: self._read,
@@ -98,6 +99,15 @@ class Session:
         Raises:
             ProtocolViolation: the connection must be dropped.
         """
+        # An answer that comes before `serve` returns needs no turn of its own;
+        # turns within turns would go as deep as requests are queued.
+        self._serving = True
+        try:
+            self._serve()
+        finally:
+            self._serving = False
+
+    def _serve(self) -> None:
         next_request = self.inbox.next_request
         commands = self._commands
         while not self.stalled:
@@ -301,7 +311,8 @@ class Session:
                 result = Failure()
         if isinstance(result, Failure):
             self._fail(result, request)
-        self._answered_later()
+        if not self._serving:
+            self._answered_later()
 
     def _done(self, result: Any, request: Request) -> None:
         self._replies.done(request)
@@ -321,7 +332,8 @@ class Session:
 
     def _wait_for_room(self) -> Deferred[None]:
         if self._lost:
-            return succeed(None)
+            # There will be no room any more, and who waits must not try again.
+            return fail(ConnectionLost())
         room: Deferred[None] = Deferred()
         self._room.append(room)
         return room
