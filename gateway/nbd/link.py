@@ -109,8 +109,10 @@ class SocketLink:
         try:
             while True:
                 session.serve()
-                stalled = session.stalled
-                if not self._send(outbox) or not stalled:
+                # Once more if sending made room; if it is storage that holds
+                # everything up, its answer comes with a turn of its own.
+                more = session.stalled and outbox.pending > 0
+                if not self._send(outbox) or not more:
                     break
         except OSError:
             return main.CONNECTION_LOST
@@ -228,9 +230,7 @@ class TransportLink:
                 for piece in pieces:
                     self._transport.write(bytes(piece))
                     outbox.taken(len(piece))
-            if session.stalled:
-                return
-            if self._held:
+            if self._held and not session.stalled:
                 space = session.inbox.space()
                 count = min(len(space), len(self._held))
                 space[:count] = self._held[:count]
