@@ -108,6 +108,15 @@ class Session:
             self._serving = False
 
     def _serve(self) -> None:
+        self._begin_requests()
+        # Long reads go on last: they would fill the outbox again and again,
+        # and short requests would never get their turn.
+        while self._room and not self.outbox.full:
+            self._room.pop(0).callback(None)
+            # One that is through with it makes way for the next.
+            self._begin_requests()
+
+    def _begin_requests(self) -> None:
         next_request = self.inbox.next_request
         commands = self._commands
         while not self.stalled:
@@ -123,10 +132,6 @@ class Session:
                 commands[request.type](request)
             except Exception:
                 self._fail(Failure(), request)
-        # Long reads go on last: they would fill the outbox again and again,
-        # and short requests would never get their turn.
-        while self._room and not self.outbox.full:
-            self._room.pop(0).callback(None)
 
     @property
     def stalled(self) -> bool:
