@@ -337,7 +337,9 @@ class Handshake:
 
         def answer(opened: _Opened | None, reason: str, text: str) -> Event | None:
             if opened is None:
-                kind = c.NBD_REP_ERR_TLS_REQD if reason == NEEDS_TLS else c.NBD_REP_ERR_UNKNOWN
+                # Where TLS cannot be had, nobody may be told to use it.
+                needs_tls = reason == NEEDS_TLS and self._tls != TLS_OFF
+                kind = c.NBD_REP_ERR_TLS_REQD if needs_tls else c.NBD_REP_ERR_UNKNOWN
                 return self._error(option, kind, text)
             terms = self._terms(opened)
             self._output.append(
