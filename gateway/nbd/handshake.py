@@ -88,6 +88,7 @@ class Handshake:
         self._tls = tls
         self._limits = limits or Limits()
         self._options_left = self._limits.max_options
+        self._listed = 0
         self._input = bytearray()
         self._output = [options.GREETING]
         self._read: Callable[[], Event | None] | None = self._read_client_flags
@@ -174,9 +175,14 @@ class Handshake:
         Args:
             entries: name and description of each export this client may see.
         """
+        count = 0
         for name, description in entries:
             self._output.append(options.server_reply(name, description))
-            self._options_left += 32
+            count += 1
+        # 32 more options for each export the first time; afterwards a LIST
+        # costs what it returns, or listing again and again would never end.
+        self._options_left += 32 * max(0, count - self._listed) - min(count, self._listed)
+        self._listed = max(count, self._listed)
         self._reply(c.NBD_OPT_LIST, c.NBD_REP_ACK)
         self._read = self._read_option
 
