@@ -426,6 +426,9 @@ class Handshake:
         return ExportWanted(name)
 
     def _wait(self) -> Event | None:
+        # A client may send on before it has its answer, but not without end.
+        if len(self._input) > OPTION_PARSE_MAX + options.OPTION_HEADER.size:
+            raise _Violation("too much sent before the answer to an option")
         return None
 
     def _answered(self, opened: _Opened | None, reason: str, text: str) -> None:
