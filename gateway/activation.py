@@ -50,8 +50,7 @@ def take(
     The sockets handed over to this process, if any, made ready for use.
 
     Takes the variables out of ``environment``, so that no child believes the
-    sockets were meant for it. To be called before ``twisted.internet.endpoints``
-    is imported: that takes them as well, and forgets sockets without names.
+    sockets were meant for it.
 
     Raises:
         ActivationError: a descriptor is missing or is not a listening socket.
@@ -69,12 +68,14 @@ def started_with() -> MutableMapping[str, str]:
     """
     The environment to `take` from.
 
-    It is the real one unless something has taken the variables already, such
-    as Twisted while it looked for plugins; then it is what the kernel still
-    knows of how the process was started.
+    It is the real one unless Twisted has been there before: importing
+    ``twisted.internet.endpoints`` takes the variables, and forgets sockets
+    without names, which are all that libnbd sends. Then it is what the kernel
+    still knows of how this process was started.
     """
     if "LISTEN_PID" in os.environ:
         return os.environ
+    os.environ.pop("LISTEN_FDNAMES", None)
     try:
         with open("/proc/self/environ", "rb") as file:
             entries = os.fsdecode(file.read()).split("\0")

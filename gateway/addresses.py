@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import attrs
+from twisted.internet.endpoints import serverFromString
 
 from gateway.settings import BadValue, did_you_mean, octal_mode
 
@@ -147,10 +148,6 @@ def _only(named: dict[str, str], known: set[str], example: str) -> None:
 
 
 def _check_by_twisted(text: str) -> None:
-    # Imported late: importing this module takes LISTEN_FDS out of the
-    # environment, see gateway.activation.
-    from twisted.internet.endpoints import serverFromString
-
     unused: Any = None
     try:
         serverFromString(unused, text)

@@ -93,7 +93,9 @@ class ListenSettings:
         "`tcp6:10809`, `unix:/run/nbd.sock`, `systemd:INET:name=nbd`. `systemd` alone means "
         "every socket handed over that no other listener takes.",
     )
-    exports: tuple[str, ...] | None = setting(names, "What is offered here. The default is `*`, all.", None)
+    exports: tuple[str, ...] | None = setting(
+        names, "What is offered here. The default is `*`, all.", None
+    )
     tls: str = setting(
         choice("off", "allow", "require"),
         "The default is `require` with a certificate or a key file, and else `off`. `allow` "

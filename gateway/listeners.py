@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
 
@@ -15,6 +16,8 @@ from gateway import unix_sockets
 from gateway.activation import ActivationError, Inherited, choose
 from gateway.config import ListenerSpec
 from gateway.exports import ExportTable
+from gateway.nbd.limits import Limits
+from gateway.nbd.server import NBDFactory
 
 #: Makes the factory of a protocol; see `nbd_factory`.
 MakeFactory = Callable[[ListenerSpec, ExportTable, Any, float], Any]
@@ -36,10 +39,6 @@ def nbd_factory(
     Raises:
         ValueError: a certificate or key file is not what it should be.
     """
-    # Late, so that tests of listeners need no protocol.
-    from gateway.nbd.limits import Limits
-    from gateway.nbd.server import NBDFactory
-
     return NBDFactory(
         table.view(spec.exports, clear_text_only=spec.tls == "off"),
         reactor=reactor,
@@ -177,9 +176,6 @@ class Opener:
                         "expected tls = require, or allow_insecure = yes"
                     )
             return [self._adopt(found, doorway) for found in chosen]
-        # Late: see gateway.activation.
-        from twisted.internet.endpoints import serverFromString
-
         listening: Deferred[IListeningPort] = serverFromString(self.reactor, address.text).listen(
             doorway
         )

@@ -180,7 +180,8 @@ class Gateway(Service):
         await self._logged(gatherResults([one.stop_listening() for one in listeners]))
         # Each protocol bounds this by itself; here is only the last resort
         # that keeps a fault there from keeping changes from being flushed.
-        ending = gatherResults([one.doorway.shut_down() for one in listeners])
+        ending: Deferred[Any] = Deferred()
+        gatherResults([one.doorway.shut_down() for one in listeners]).chainDeferred(ending)
         ending.addTimeout(self._configuration.shutdown_timeout + _GRACE, self._reactor)
         await self._logged(ending)
         assert self.exports is not None, "started"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 from twisted.internet.protocol import ServerFactory
@@ -19,10 +20,10 @@ class UnixSocketTests(SynchronousTestCase):
     """Row U4."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir(parents=True)
-        # Relative: the test directory may lie deeper than 107 bytes.
-        self.path = os.path.relpath(self.directory / "s")
+        # Not under pytest's: that may lie deeper than 107 bytes.
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.path = f"{made.name}/s"
         self.reactor = MemoryReactorClock()
 
     def _listen(self, mode: int = 0o600) -> OwnPort:

@@ -1,0 +1,5 @@
+"""Makes ``provider = pattern`` known."""
+
+from example_provider import PatternProvider
+
+pattern = PatternProvider()

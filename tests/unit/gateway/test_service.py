@@ -1,0 +1,289 @@
+"""The gateway as a service: start, stop, reload."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.activation import Inherited
+from gateway.addresses import endpoint
+from gateway.config import Configuration, ExportSpec, ListenerSpec
+from gateway.errors import ConfigurationError, ExportUnavailable
+from gateway.listeners import CannotListen
+from gateway.service import Gateway
+from tests.unit.gateway.fakes import FakeExport, FakeFactory, FakeProvider, spec
+
+
+class FakePool:
+    """A thread pool whose work is done at once, by the caller."""
+
+    def __init__(self, least: int, most: int, name: str) -> None:
+        self.most = most
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def callInThreadWithCallback(self, done: Any, function: Any, *args: Any, **named: Any) -> None:
+        assert self.running
+        try:
+            result, success = function(*args, **named), True
+        except Exception:
+            from twisted.python.failure import Failure
+
+            result, success = Failure(), False
+        done(success, result)
+
+
+class Reactor(MemoryReactorClock):
+    """Does at once what threads ask for, and refuses some ports."""
+
+    taken: frozenset[int] = frozenset()
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any, **named: Any) -> None:
+        function(*args, **named)
+
+    def listenTCP(self, port: int, *args: Any, **named: Any) -> Any:
+        if port in self.taken:
+            raise CannotListenError("127.0.0.1", port, OSError(98, "Address already in use"))
+        return super().listenTCP(port, *args, **named)
+
+
+def listener(name: str, port: int, **values: Any) -> ListenerSpec:
+    """A listener on the loopback interface."""
+    return ListenerSpec(name, "nbd", endpoint(f"tcp:{port}:interface=127.0.0.1"), **values)
+
+
+class GatewayTests(SynchronousTestCase):
+    """A gateway between fakes."""
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.export = FakeExport(4096)
+        self.provider = FakeProvider(now=self.export)
+        self.configuration = self._configuration([listener("one", 1)], [spec("a", self.provider)])
+        self.next: Configuration | Exception = self.configuration
+        self.signals: list[Any] = []
+        self.announced: list[str] = []
+        self.gateway = self._gateway(self.configuration)
+        hook = sys.excepthook
+        self.addCleanup(setattr, sys, "excepthook", hook)
+
+    def _configuration(
+        self, listeners: list[ListenerSpec], exports: list[ExportSpec]
+    ) -> Configuration:
+        return Configuration("gw.ini", "/state", None, tuple(listeners), tuple(exports))
+
+    def _gateway(self, configuration: Configuration, **values: Any) -> Gateway:
+        def announce(listeners: list[Any]) -> None:
+            self.announced += [one.spec.name for one in listeners]
+
+        return Gateway(
+            configuration,
+            reload=self._load,
+            announce=announce,
+            reactor=self.reactor,
+            factories={"nbd": FakeFactory},
+            set_signal=lambda number, call: self.signals.append(call),
+            make_pool=FakePool,
+            **values,
+        )
+
+    def _load(self) -> Configuration:
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next
+
+    def _factory(self, name: str) -> FakeFactory:
+        factory = self.gateway.listeners[name].doorway.factory
+        assert isinstance(factory, FakeFactory)
+        return factory
+
+    def _ports(self) -> list[int]:
+        return [port for port, *_ in self.reactor.tcpServers]
+
+    def test_making_it_opens_nothing(self) -> None:
+        """twistd forks between making and starting."""
+        assert self.reactor.tcpServers == []
+        assert self.provider.attempts == []
+
+    def test_it_listens_and_opens_its_exports(self) -> None:
+        """Both in the same turn of the reactor."""
+        self.gateway.startService()
+        assert self._ports() == [1]
+        assert [name for name, _ in self.provider.attempts] == ["a"]
+        assert self.announced == ["one"]
+
+    def test_a_port_that_is_taken_ends_the_start_before_a_disk_is_touched(self) -> None:
+        """The process exits instead of serving half of it."""
+        self.reactor.taken = frozenset({2})
+        both = self._configuration(
+            [listener("one", 1), listener("two", 2)], [spec("a", self.provider)]
+        )
+        gateway = self._gateway(both)
+        with self.assertRaisesRegex(CannotListen, r"\[listen:two\] cannot listen on tcp:2"):
+            gateway.startService()
+        assert self.provider.attempts == []
+        assert not gateway.running
+
+    def test_an_export_that_does_not_open_does_not_end_the_start(self) -> None:
+        """The others are served."""
+        self.provider.now = ExportUnavailable("gone")
+        self.gateway.startService()
+        assert self.gateway.running
+
+    def test_stopping_ends_connections_before_it_closes_exports(self) -> None:
+        """What clients were promised is flushed, and SIGTERM waits for it (D9)."""
+        self.gateway.startService()
+        factory = self._factory("one")
+        factory.ended = Deferred()
+        self.export.closing = Deferred()
+        done = self.gateway.stopService()
+        assert factory.shut_downs == 1
+        assert self.export.closes == 0
+        factory.ended.callback(None)
+        assert self.export.closes == 1
+        self.assertNoResult(done)
+        self.export.closing.callback(None)
+        self.successResultOf(done)
+
+    def test_connections_that_do_not_end_cannot_keep_exports_from_being_flushed(self) -> None:
+        """The last resort behind the protocol's own bound."""
+        self.gateway.startService()
+        self._factory("one").ended = Deferred()
+        done = self.gateway.stopService()
+        self.reactor.advance(self.configuration.shutdown_timeout + 5)
+        self.successResultOf(done)
+        assert self.export.closes == 1
+
+    def test_the_signal_only_asks_the_reactor(self) -> None:
+        """SIGHUP is installed at start and given back at the end."""
+        self.gateway.startService()
+        self.next = self._configuration([listener("one", 1)], [])
+        self.signals[0](1, None)
+        assert self.export.closes == 1
+        self.successResultOf(self.gateway.stopService())
+        assert len(self.signals) == 2
+
+    def test_a_reload_with_mistakes_changes_nothing(self) -> None:
+        """All or nothing."""
+        self.gateway.startService()
+        self.next = ConfigurationError(["gw.ini:1: bad"])
+        self.gateway.reload()
+        assert self.export.closes == 0
+        assert list(self.gateway.listeners) == ["one"]
+
+    def test_a_reload_changes_exports_and_listeners(self) -> None:
+        """Open exports are not touched."""
+        self.gateway.startService()
+        self.next = self._configuration(
+            [listener("one", 1), listener("two", 2)],
+            [spec("a", self.provider), spec("b", self.provider)],
+        )
+        self.gateway.reload()
+        assert self._ports() == [1, 2]
+        assert [name for name, _ in self.provider.attempts] == ["a", "b"]
+        self.next = self.configuration
+        self.gateway.reload()
+        assert list(self.gateway.listeners) == ["one"]
+        assert self.export.closes == 1
+
+    def test_a_reload_whose_port_is_taken_changes_nothing(self) -> None:
+        """Not even the exports, nor the ports that were to be had."""
+        self.gateway.startService()
+        self.reactor.taken = frozenset({3})
+        self.next = self._configuration([listener("two", 2), listener("three", 3)], [])
+        self.gateway.reload()
+        assert list(self.gateway.listeners) == ["one"]
+        assert self.export.closes == 0
+
+    def test_other_settings_at_the_same_address_keep_the_port_open(self) -> None:
+        """New connections get the new settings, old ones keep theirs."""
+        self.gateway.startService()
+        former = self._factory("one")
+        former.connections.add(object())
+        self.next = self._configuration(
+            [listener("one", 1, max_connections=5)], [spec("a", self.provider)]
+        )
+        self.gateway.reload()
+        assert self._ports() == [1]
+        assert self._factory("one").spec.max_connections == 5
+        self.successResultOf(self.gateway.stopService())
+        assert former.shut_downs == 1
+
+    def test_former_settings_are_forgotten_with_their_last_connection(self) -> None:
+        """A nightly reload does not grow the process."""
+        self.gateway.startService()
+        former = self._factory("one")
+        for connections in (5, 6):
+            self.next = self._configuration(
+                [listener("one", 1, max_connections=connections)], [spec("a", self.provider)]
+            )
+            self.gateway.reload()
+        self.successResultOf(self.gateway.stopService())
+        assert former.shut_downs == 0
+
+    def test_a_reload_while_one_is_under_way_follows_it(self) -> None:
+        """The last state of the file wins."""
+        self.gateway.startService()
+        loads: list[Any] = []
+        self.gateway._call_in_thread = (  # type: ignore[method-assign]
+            lambda load: loads.append(Deferred()) or loads[-1]
+        )
+        self.gateway.reload()
+        self.gateway.reload()
+        self.gateway.reload()
+        assert len(loads) == 1
+        loads[0].callback(self.configuration)
+        assert len(loads) == 2
+        loads[1].callback(self.configuration)
+        assert len(loads) == 2
+
+    def test_there_is_nothing_to_reload_without_a_file(self) -> None:
+        """SIGHUP does not end an embedded gateway."""
+        gateway = Gateway(
+            self.configuration,
+            reactor=self.reactor,
+            factories={"nbd": FakeFactory},
+            set_signal=lambda number, call: None,
+            make_pool=FakePool,
+        )
+        gateway.startService()
+        gateway.reload()
+        assert gateway.running
+
+    def test_sockets_handed_over_to_a_network_need_tls(self) -> None:
+        """Only when the socket is at hand is it known who can reach it."""
+        handed_over = attrs.evolve(listener("one", 1), address=endpoint("systemd"))
+        configuration = self._configuration([handed_over], [])
+        with socket.create_server(("127.0.0.1", 0)) as made:
+            inherited = (Inherited(made.fileno(), "INET", "", False),)
+            with self.assertRaisesRegex(CannotListen, "allow_insecure = yes"):
+                self._gateway(configuration, inherited=inherited).startService()
+
+    def test_sockets_handed_over_are_adopted_and_the_originals_closed(self) -> None:
+        """The port works on a duplicate (U6)."""
+        handed_over = attrs.evolve(listener("one", 1), address=endpoint("systemd"))
+        configuration = self._configuration([handed_over], [])
+        made = socket.create_server(("127.0.0.1", 0))
+        descriptor = made.detach()
+        adopted: list[int] = []
+        self.reactor.adoptStreamPort = (  # type: ignore[method-assign]
+            lambda number, family, factory: adopted.append(number)
+        )
+        inherited = (Inherited(descriptor, "INET", "", True),)
+        self._gateway(configuration, inherited=inherited).startService()
+        assert adopted == [descriptor]
+        with self.assertRaises(OSError):
+            socket.socket(fileno=descriptor)
