@@ -32,7 +32,7 @@ def test_a_plugin_is_found_by_its_name() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest_known() -> None:
     """Typing mistakes are the usual reason."""
     with pytest.raises(BadValue, match='did you mean "memory"'):
-        Providers(plugins=(), broken=()).get("memroy")
+        Providers(plugins=(), broken=()).get("memoryy")
 
 
 def test_a_plugin_that_does_not_load_is_named_when_a_provider_is_missing() -> None:
