@@ -34,13 +34,16 @@ class Lab:
             None if nothing outlives closing.
         zeroes: the export answers plain and fast zeroes otherwise than by
             `NotFast`.
+        stored: of an export, offset and length, the bytes as they lie in its
+            store; None if it has none.
     """
 
-    def __init__(self, make, go_on=lambda: None, reopen=None, zeroes=True):
+    def __init__(self, make, go_on=lambda: None, reopen=None, zeroes=True, stored=None):
         self.make = make
         self.go_on = go_on
         self.reopen = reopen
         self.zeroes = zeroes
+        self.stored = stored
 
     def settle(self, result):
         """The answer, also if it comes later; failures are raised."""
@@ -59,11 +62,12 @@ class Lab:
 
     def read(self, export, offset, length):
         """The bytes, by whichever of the two ways answers."""
-        buffer = bytearray(length)
-        if export.read_into(offset, memoryview(buffer)):
-            return bytes(buffer)
-        data = self.settle(export.read(offset, length))
-        assert len(data) == length
+        data = bytearray(length)
+        if not export.read_into(offset, memoryview(data)):
+            data = self.settle(export.read(offset, length))
+            assert len(data) == length
+        if self.stored is not None:
+            assert data == self.stored(export, offset, length)
         return bytes(data)
 
     def zero(self, export, offset, length, may_trim=True, fua=False, fast=False):

@@ -76,7 +76,10 @@ def file_lab(directory, threads, syscalls, zeroes=True):
         settings = FileSettings(path=last, size=SIZE)
         return lab.settle(provider.open_export("disk", settings, False, resources))
 
-    lab = Lab(make, go_on, reopen, zeroes)
+    def stored(export, offset, length):
+        return os.pread(export._fd, length, offset)
+
+    lab = Lab(make, go_on, reopen, zeroes, stored)
     return lab
 
 

@@ -79,6 +79,11 @@ def test_a_page_goes_when_its_last_bytes_are_trimmed():
     export.trim(1000, PAGE - 1000, False)
     assert export.resident == 0
 
+    export.write(0, b"a" * 2 * PAGE, False)
+    export.trim(0, 1000, False)
+    export.trim(1000, PAGE, False)
+    assert export.resident == PAGE
+
 
 def test_the_limit_counts_pages():
     """
@@ -106,7 +111,12 @@ def test_provisioned_zeroes_are_paid_for():
         export.write(PAGE * 2, b"a", False)
     export.write(0, b"a" * PAGE * 2, False)
     with pytest.raises(NoSpace):
-        export.write_zeroes(0, 2**50, False, False, False)
+        export.write_zeroes(0, 4 * PAGE, False, False, False)
+    export.write_zeroes(0, PAGE, False, False, False)
+    assert export.resident == PAGE
+    with pytest.raises(NoSpace):
+        export.write(PAGE * 2, b"a", False)
+    export.write(0, b"a", False)
 
 
 @given(st.data())

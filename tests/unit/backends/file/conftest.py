@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -55,7 +57,10 @@ class Bench:
         return answer
 
     def bytes(self, offset, length):
-        return bytes(self.wait(self.export.read(offset, length)))
+        """What the export reads; the file itself, past map and doubles, has the same."""
+        found = bytes(self.wait(self.export.read(offset, length)))
+        assert found == os.pread(self.export._fd, length, offset)
+        return found
 
     def extents(self, offset=0, length=None):
         """Lengths and states as in base:allocation: 0 data, 2 zero, 3 hole and zero."""
