@@ -133,14 +133,13 @@ def reply(option: int, kind: int, data: bytes = b"") -> bytes:
 
 def error(option: int, kind: int, text: str) -> bytes:
     """One error reply; the text is cut to the protocol's limit on strings."""
-    data = text.replace("\0", "").encode("utf-8", "replace")[:MAX_STRING]
-    return reply(option, kind, data.decode("utf-8", "ignore").encode("utf-8"))
+    return reply(option, kind, _string(text.replace("\0", "")))
 
 
 def server_reply(name: str, description: str) -> bytes:
     """One entry of the answer to LIST."""
     encoded = name.encode()
-    data = _U32.pack(len(encoded)) + encoded + description.encode()[:MAX_STRING]
+    data = _U32.pack(len(encoded)) + encoded + _string(description)
     return reply(c.NBD_OPT_LIST, c.NBD_REP_SERVER, data)
 
 
@@ -167,7 +166,7 @@ def info_replies(
         data = _U16.pack(c.NBD_INFO_NAME) + name.encode()
         parts.append(reply(option, c.NBD_REP_INFO, data))
     if c.NBD_INFO_DESCRIPTION in items and description:
-        data = _U16.pack(c.NBD_INFO_DESCRIPTION) + description.encode()[:MAX_STRING]
+        data = _U16.pack(c.NBD_INFO_DESCRIPTION) + _string(description)
         parts.append(reply(option, c.NBD_REP_INFO, data))
     preferred = max(info.preferred_block, info.minimum_block, 512)
     parts.append(item(">HIII", c.NBD_INFO_BLOCK_SIZE, info.minimum_block, preferred, MAX_PAYLOAD))
@@ -177,6 +176,12 @@ def info_replies(
 def export_name_reply(info: ExportInfo, flags: int, no_zeroes: bool) -> bytes:
     """The bare answer to EXPORT_NAME: 10 bytes, or 134 for clients that want padding."""
     return struct.pack(">QH", info.size, flags) + (b"" if no_zeroes else bytes(124))
+
+
+def _string(text: str) -> bytes:
+    """Text as UTF-8, cut between characters to what the protocol allows."""
+    data = text.encode("utf-8", "replace")[:MAX_STRING]
+    return data.decode("utf-8", "ignore").encode()
 
 
 def quoted(name: str) -> str:
