@@ -168,7 +168,7 @@ def info_replies(
     if c.NBD_INFO_DESCRIPTION in items and description:
         data = _U16.pack(c.NBD_INFO_DESCRIPTION) + _string(description)
         parts.append(reply(option, c.NBD_REP_INFO, data))
-    preferred = max(info.preferred_block, info.minimum_block, 512)
+    preferred = min(max(info.preferred_block, info.minimum_block, 512), MAX_PAYLOAD)
     parts.append(item(">HIII", c.NBD_INFO_BLOCK_SIZE, info.minimum_block, preferred, MAX_PAYLOAD))
     return b"".join(parts)
 
