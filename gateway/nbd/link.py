@@ -10,7 +10,7 @@ factor of three to ten here (docs/explanation/performance.md).
 
 from __future__ import annotations
 
-from socket import socket
+from socket import AF_UNIX, SO_SNDBUF, SOL_SOCKET, socket
 from typing import Any
 
 from twisted.internet import main
@@ -19,9 +19,13 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.info import MIB
 from gateway.nbd.inbox import ProtocolViolation
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.session import Session
+
+#: Bytes; the kernel gives as much of it as ``net.core.wmem_max`` allows.
+_SEND_BUFFER = MIB
 
 
 def takes_over(transport: Any) -> bool:
@@ -62,6 +66,10 @@ class SocketLink:
         self.session = session
         self._transport.stopReading()
         self._transport.stopWriting()
+        if self._socket.family == AF_UNIX:
+            # TCP sizes its buffers itself, a Unix socket never: with the
+            # default every 100 KiB of a long reply costs a wake-up.
+            self._socket.setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BUFFER)
         self._reactor.addReader(self)
         self.progress()
 
