@@ -116,7 +116,8 @@ class FileExport:
         ):
             if not length:
                 return None
-            before = self._mark_data(offset, end)
+            if not self._map.is_data(offset, end):
+                before = self._mark_data(offset, end)
             if self._page_cache.write(offset, data, length, in_flight.lock_holders > 0):
                 self._flush.changes += 1
                 return None

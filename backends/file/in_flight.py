@@ -27,7 +27,7 @@ class Entry:
         holds_lock: a change on the reactor could wait for it in the kernel.
         earlier: how many requests it waits for.
         followers: the requests that wait for it.
-        begin: starts it.
+        begin: starts it; set while it waits.
     """
 
     __slots__ = ("begin", "changes", "earlier", "end", "followers", "holds_lock", "start")
@@ -115,8 +115,9 @@ class InFlight:
                 earlier.followers.append(entry)
                 entry.earlier += 1
         self.entries[entry] = None
-        entry.begin = begin
-        if not entry.earlier:
+        if entry.earlier:
+            entry.begin = begin
+        else:
             begin()
         return answer
 
@@ -133,7 +134,9 @@ class InFlight:
         for follower in entry.followers:
             follower.earlier -= 1
             if not follower.earlier:
-                follower.begin()
+                begin = follower.begin
+                del follower.begin  # it refers to the entry: payloads would wait for the collector
+                begin()
         if not self.entries and self._when_idle is not None:
             call, self._when_idle = self._when_idle, None
             call()

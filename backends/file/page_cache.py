@@ -55,7 +55,7 @@ class PageCache:
         # The kernel can be told not to wait in a write (xfs; not ext4).
         self._can_refuse_writes = not in_memory
         self._refused_writes = 0
-        self._writes_from = float("-inf")
+        self._slow_at = float("-inf")
 
     def read(self, offset: int, buffer: memoryview) -> bool:
         """Fill the buffer; False if that would have to wait, or is too long."""
@@ -85,14 +85,14 @@ class PageCache:
             started = self._seconds()
             if (
                 is_locked
-                or started < self._writes_from
+                or self._slow_at <= started < self._slow_at + PAUSE
                 or not (self._in_memory or self._needs_no_read(offset, offset + length))
             ):
                 return False
             written = self._pwrite(self._fd, data, offset)
             now = self._seconds()
             if now - started > SLOW_WRITE:
-                self._writes_from = now + PAUSE
+                self._slow_at = now
             return written == length
         except BlockingIOError:
             return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -63,6 +65,27 @@ def test_a_failure_lets_the_next_one_begin(bench):
         bench.wait(first)
     bench.wait(second)
     assert bench.bytes(0, 4096) == b"b" * 4096
+
+
+def test_payloads_are_let_go_when_they_are_answered(bench):
+    """
+    No cycle keeps a payload until the garbage collector comes by.
+    """
+
+    class Payload(bytearray):
+        pass
+
+    gc.disable()
+    try:
+        payloads = [Payload(4096) for _ in range(3)]
+        watched = [weakref.ref(payload) for payload in payloads]
+        for payload in payloads:
+            bench.export.write(0, payload, True)
+        del payload, payloads
+        bench.threads.drain()
+        assert [watch() for watch in watched] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_an_old_durable_write_does_not_land_on_a_newer_one(bench):

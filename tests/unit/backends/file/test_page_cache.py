@@ -152,6 +152,12 @@ def test_a_slow_write_sends_the_next_ones_to_threads(slow):
     slow.threads.drain()
     slow.clock.advance(PAUSE)
     assert slow.export.write(0, b"c" * 4096, False) is None
+    # A clock set back does not keep writes in threads.
+    slow.kernel.delay = SLOW_WRITE * 2
+    assert slow.export.write(0, b"d" * 4096, False) is None
+    slow.kernel.delay = 0.0
+    slow.clock.rightNow -= 3600
+    assert slow.export.write(0, b"e" * 4096, False) is None
 
 
 def test_quick_writes_stay_on_the_reactor(slow):
