@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 
-from gateway.info import KIB
+from gateway.info import KIB, MIB
 from gateway.nbd import constants as c
 from gateway.nbd.limits import MAX_PAYLOAD, SMALL_PAYLOAD, WRITE_DRAIN_MAX
 from gateway.nbd.requests import Refusal, Request, judge, rules
@@ -24,6 +24,10 @@ from gateway.nbd.terms import EXTENDED, Terms
 
 #: Bytes. Holds 32 requests with 4 KiB each, what a busy client sends at once.
 CAPACITY = 2 * SMALL_PAYLOAD + 32 * KIB
+
+#: Bytes. A long payload's buffer up to this size is kept for the next one:
+#: fresh memory costs as much again as receiving into it.
+SPARE = 2 * MIB
 
 _COMPACT = struct.Struct(">IHHQQI")
 _EXTENDED = struct.Struct(">IHHQQQ")
@@ -57,6 +61,7 @@ class Inbox:
         self._incomplete: Request | None = None
         self._payload: memoryview | None = None
         self._filled = 0
+        self._spare: bytearray | None = None
         self._drain = 0
         self.disconnecting = False
         self.shutting_down = False
@@ -81,6 +86,18 @@ class Inbox:
             self._filled += count
         else:
             self._end += count
+
+    @property
+    def wants_payload(self) -> bool:
+        """Whether a long payload is on its way: nothing can be served before more comes."""
+        return self._payload is not None and self._filled < len(self._payload)
+
+    def give_back(self, payload: bytes | memoryview) -> None:
+        """The payload of an answered request is no longer looked at by anyone."""
+        if isinstance(payload, memoryview):
+            whole = payload.obj
+            if isinstance(whole, bytearray) and len(whole) <= SPARE:
+                self._spare = whole
 
     def next_request(self) -> Request | None:
         """
@@ -158,8 +175,10 @@ class Inbox:
             self._start = body + length
             request.payload = bytes(self._view[body : self._start])
             return request
-        request.payload = bytearray(length)
-        payload = memoryview(request.payload)
+        spare, self._spare = self._spare, None
+        if spare is None or len(spare) < length:
+            spare = bytearray(length)
+        request.payload = payload = memoryview(spare)[:length]
         have = min(available, length)
         payload[:have] = self._view[body : body + have]
         self._start = body + have

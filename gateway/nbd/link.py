@@ -27,6 +27,10 @@ from gateway.nbd.session import Session
 #: Bytes; the kernel gives as much of it as ``net.core.wmem_max`` allows.
 _SEND_BUFFER = MIB
 
+#: A long payload comes in pieces of what the client's socket holds; this many
+#: are received in one turn.
+_RECEIVES = 16
+
 
 def takes_over(transport: Any) -> bool:
     """
@@ -81,17 +85,19 @@ class SocketLink:
 
     def doRead(self) -> Any:
         """Receive once, begin what came, send what was answered."""
-        session = self.session
-        inbox = session.inbox
+        inbox = self.session.inbox
         try:
-            count = self._socket.recv_into(inbox.space())
+            for _ in range(_RECEIVES):
+                count = self._socket.recv_into(inbox.space())
+                if not count:
+                    return main.CONNECTION_DONE
+                inbox.received(count)
+                if not inbox.wants_payload:
+                    break
         except (BlockingIOError, InterruptedError):
-            return None
+            pass
         except OSError:
             return main.CONNECTION_LOST
-        if not count:
-            return main.CONNECTION_DONE
-        inbox.received(count)
         return self._turn()
 
     def doWrite(self) -> Any:

@@ -30,7 +30,7 @@ class Request:
 
     __slots__ = ("context_ids", "cookie", "flags", "length", "offset", "payload", "refusal", "type")
 
-    payload: bytes | bytearray
+    payload: bytes | memoryview
     context_ids: tuple[int, ...] | None
 
     def __init__(

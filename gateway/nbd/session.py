@@ -168,13 +168,14 @@ class Session:
     def _read(self, request: Request) -> None:
         length = request.length
         outbox, replies = self.outbox, self._replies
-        if length <= _SHORT_READ:
+        in_chunks = replies.chunked and not request.flags & c.NBD_CMD_FLAG_DF
+        if length <= (_SHORT_READ if in_chunks else READ_CHUNK):
             if not length:
                 replies.done(request)
                 return
             if read_in_place(request, self._export, outbox, replies, request.offset, length, True):
                 return
-        elif replies.chunked and not request.flags & c.NBD_CMD_FLAG_DF:
+        elif in_chunks:
             chunks = Deferred.fromCoroutine(
                 send_chunks(request, self._export, outbox, replies, self._wait_for_room)
             )
@@ -198,9 +199,13 @@ class Session:
             return
         result = self._export.write(request.offset, request.payload, fua)
         if isinstance(result, Deferred):
-            self._later(result, request, self._done, request.length)
+            self._later(result, request, self._written, request.length)
         else:
-            self._replies.done(request)
+            self._written(None, request)
+
+    def _written(self, result: Any, request: Request) -> None:
+        self._replies.done(request)
+        self.inbox.give_back(request.payload)
 
     def _flush(self, request: Request) -> None:
         self._now_or_later(self._export.flush(), request)
