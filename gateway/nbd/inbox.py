@@ -29,6 +29,8 @@ CAPACITY = 2 * SMALL_PAYLOAD + 32 * KIB
 #: fresh memory costs as much again as receiving into it.
 SPARE = 2 * MIB
 
+_GOING = Refusal(c.NBD_ESHUTDOWN, "the server is shutting down")
+
 _COMPACT = struct.Struct(">IHHQQI")
 _EXTENDED = struct.Struct(">IHHQQQ")
 
@@ -131,8 +133,12 @@ class Inbox:
 
     def _judge(self, type: int, flags: int, offset: int, length: int) -> Refusal | None:
         if self.shutting_down:
-            return Refusal(c.NBD_ESHUTDOWN, "the server is shutting down")
+            return _GOING
         return judge(self._rules, self._terms, type, flags, offset, length)
+
+    def _invalid(self, text: str) -> Refusal:
+        """The refusal of a payload that cannot be judged as a range."""
+        return _GOING if self.shutting_down else Refusal(c.NBD_EINVAL, text)
 
     def _with_payload(
         self, flags: int, type: int, cookie: int, offset: int, length: int, body: int
@@ -210,9 +216,7 @@ class Inbox:
             # Longer than any valid one: not worth holding, only worth an answer.
             text = f"BLOCK_STATUS: payload of {length} bytes for {len(selected)} contexts"
             self._start = body
-            self._incomplete = Request(
-                type, flags, cookie, offset, length, Refusal(c.NBD_EINVAL, text)
-            )
+            self._incomplete = Request(type, flags, cookie, offset, length, self._invalid(text))
             self._drain = length
             return self._complete()
         if self._end - body < length:
@@ -220,7 +224,7 @@ class Inbox:
         self._start = body + length
         if length < 12 or length % 4:
             text = f"BLOCK_STATUS: payload of {length} bytes, expected 8 + 4 for each context"
-            return Request(type, flags, cookie, offset, length, Refusal(c.NBD_EINVAL, text))
+            return Request(type, flags, cookie, offset, length, self._invalid(text))
         effect, *ids = struct.unpack_from(f">Q{(length - 8) // 4}I", self._buffer, body)
         refusal = self._judge(type, flags, offset, effect)
         if refusal is None and (len(set(ids)) < len(ids) or not selected.issuperset(ids)):
