@@ -7,6 +7,10 @@ from gateway.nbd import constants as c
 from gateway.nbd.requests import Request
 
 
+_CHANGES = (c.NBD_CMD_WRITE, c.NBD_CMD_TRIM, c.NBD_CMD_WRITE_ZEROES)
+_STORES = (c.NBD_CMD_WRITE, c.NBD_CMD_WRITE_ZEROES)
+
+
 def to_nbd(error: BaseException, request: Request) -> tuple[int, str]:
     """
     The number and text that tell a client why ``request`` failed.
@@ -19,11 +23,9 @@ def to_nbd(error: BaseException, request: Request) -> tuple[int, str]:
             return c.NBD_ENOTSUP, "zeroing this range would not be faster than writing it"
         return c.NBD_EIO, "storage refused the request as not fast"
     if isinstance(error, ReadOnly):
-        return c.NBD_EPERM, _text(error, "read-only")
+        return c.NBD_EPERM if request.type in _CHANGES else c.NBD_EIO, _text(error, "read-only")
     if isinstance(error, NoSpace):
-        if request.type in (c.NBD_CMD_WRITE, c.NBD_CMD_WRITE_ZEROES):
-            return c.NBD_ENOSPC, _text(error, "no space left")
-        return c.NBD_EIO, _text(error, "no space left")
+        return c.NBD_ENOSPC if request.type in _STORES else c.NBD_EIO, _text(error, "no space left")
     if isinstance(error, Closed):
         return c.NBD_ESHUTDOWN, _text(error, "the export is closed")
     if isinstance(error, MemoryError):
