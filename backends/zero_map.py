@@ -101,6 +101,20 @@ class ZeroMap:
         while len(self._starts) > self._max_runs:
             self._coarsen(start, end)
 
+    def occupy(self, start: int, end: int) -> list[tuple[int, int, int]] | None:
+        """Make the range ``DATA``; answers with its `runs` before, None if it was that."""
+        if start >= end or self.is_data(start, end):
+            return None
+        before = list(self.runs(start, end))
+        self.set(start, end, DATA)
+        return before
+
+    def release(self, start: int, end: int) -> None:
+        """Turn ``ZERO`` into ``HOLE``: the zeroes stay, their space may be gone."""
+        for run_start, run_end, state in list(self.runs(start, end)):
+            if state == ZERO:
+                self.set(run_start, run_end, HOLE)
+
     def _span(self, start: int, end: int) -> tuple[int, int]:
         """The runs that the range touches, as indices: first, and one behind the last."""
         starts = self._starts

@@ -24,7 +24,7 @@ from backends.file.opening import OpenDisk
 from backends.file.page_cache import INLINE_LIMIT, PageCache
 from backends.file.syscalls import Syscalls
 from backends.file.zeroing import Run, Way, Zeroing
-from backends.zero_map import DATA, HOLE, ZERO
+from backends.zero_map import HOLE
 from gateway.errors import Closed, NotFast, Unavailable
 from gateway.info import Abilities, ExportInfo, Extent
 from gateway.interfaces import Buffer, IExport, NowOrLater, Resources
@@ -117,19 +117,11 @@ class FileExport:
             if not length:
                 return None
             if not self._map.is_data(offset, end):
-                before = self._mark_data(offset, end)
+                before = self._map.occupy(offset, end)
             if self._page_cache.write(offset, data, length, in_flight.lock_holders > 0):
                 self._flush.changes += 1
                 return None
         return self._write_later(offset, data, fua, before)
-
-    def _mark_data(self, start: int, end: int) -> list[Run] | None:
-        """Say in the map that the range is about to be written; answers with what it said."""
-        if start >= end or self._map.is_data(start, end):
-            return None
-        before = list(self._map.runs(start, end))
-        self._map.set(start, end, DATA)
-        return before
 
     def _write_later(
         self, offset: int, data: Buffer, fua: bool, before: list[Run] | None
@@ -138,7 +130,7 @@ class FileExport:
 
         def prepare() -> None:
             nonlocal before
-            before = before or self._mark_data(offset, end)
+            before = before or self._map.occupy(offset, end)
 
         def work() -> tuple[int, OSError | None]:
             return blocking.write(self._syscalls, self._fd, offset, data, fua)
@@ -199,7 +191,7 @@ class FileExport:
         def conclude(result: Any) -> None:
             if isinstance(result, Failure):
                 if not result.check(NotFast):
-                    self._unprovision(offset, end)
+                    self._map.release(offset, end)  # any part may be a hole now
                 raise self._error(result, f"zero at {offset}", provisioned)
             self._zeroed(result, fua)
 
@@ -225,7 +217,7 @@ class FileExport:
 
         def conclude(result: Any) -> None:
             if isinstance(result, Failure):
-                self._unprovision(offset, end)
+                self._map.release(offset, end)  # any part may be a hole now
                 raise self._error(result, f"trim at {offset}")
             self._zeroed(result, fua)
 
@@ -236,12 +228,6 @@ class FileExport:
             self._map.set(start, end, state)
         if not durable:
             self._flush.changes += 1
-
-    def _unprovision(self, start: int, end: int) -> None:
-        """A way that failed may have punched any part of the range; zeroes stay zeroes."""
-        for run_start, run_end, state in list(self._map.runs(start, end)):
-            if state == ZERO:
-                self._map.set(run_start, run_end, HOLE)
 
     def flush(self) -> NowOrLater[None]:
         if self._closed:

@@ -47,6 +47,33 @@ def test_answers_equal_those_of_one_state_per_byte(first, changes, asked):
         assert zero_map.has_hole(start, end) == (HOLE in part)
 
 
+@given(states, changes, ranges)
+def test_occupying_and_releasing_change_what_they_say(first, changes, changed):
+    """
+    `release` gives up space alone, `occupy` makes all data and says what was there.
+    """
+    zero_map = ZeroMap(SIZE, first)
+    for (start, end), state in changes:
+        zero_map.set(start, end, state)
+    start, end = changed
+    before = list(zero_map.runs(0, SIZE))
+    zero_map.release(start, end)
+    assert ZERO not in [state for _, _, state in zero_map.runs(start, end)]
+    occupied = zero_map.occupy(start, end)
+    assert start == end or zero_map.is_data(start, end)
+    for run in occupied or ():
+        zero_map.set(*run)
+    after = list(zero_map.runs(0, SIZE))
+    assert zero_state(after, start, end) == zero_state(before, start, end)
+
+
+def zero_state(runs, start, end):
+    """One state per byte, with provisioned zeroes between two offsets as holes."""
+    model = [state for run_start, run_end, state in runs for _ in range(run_start, run_end)]
+    model[start:end] = [HOLE if state == ZERO else state for state in model[start:end]]
+    return model
+
+
 @given(states, changes, st.integers(3, 6))
 def test_a_full_map_never_claims_zeroes_that_are_not_there(first, changes, max_runs):
     """
