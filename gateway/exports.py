@@ -120,7 +120,7 @@ class Offer:
         users = sum(offer.users for offer in held)
         if users:
             self._failed(
-                Failure(ExportBusy(f"{users} clients still use what was there before the reload"))
+                Failure(ExportBusy(f"{_count(users)} of its former configuration still connected"))
             )
             return
         if not held:
@@ -330,4 +330,8 @@ class View:
 def _clients(offer: Offer) -> str:
     if not offer.users:
         return ""
-    return f" ({offer.users} client{'s' if offer.users > 1 else ''}, until the last is gone)"
+    return f" ({_count(offer.users)}, until the last is gone)"
+
+
+def _count(users: int) -> str:
+    return f"{users} client{'s' if users > 1 else ''}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -109,7 +111,11 @@ class Gateway(Service):
         self._pool.start()
         self.exports.apply(configuration.exports, configuration.default_export)
         self._former_signal = self._set_signal(signal.SIGHUP, self._hung_up)
-        gatherResults(late).addCallback(lambda _: self._announce([*self.listeners.values()]))
+        gatherResults(late).addCallback(lambda _: self._all_listen())
+
+    def _all_listen(self) -> None:
+        if len(self.listeners) == len(self._configuration.listeners):
+            self._announce([*self.listeners.values()])
 
     def _bind(self, configuration: Configuration) -> list[Deferred[None]]:
         """Returns those that are not there yet."""
@@ -127,9 +133,6 @@ class Gateway(Service):
         """An endpoint that took its time has failed: twistd is past the point of exit statuses."""
         if refused:
             self._log.critical("{reason}", reason=refused[0].getErrorMessage())
-            import atexit
-            import os
-
             # Runs after twistd has removed its pid file.
             atexit.register(os._exit, 1)
             self._reactor.stop()

@@ -209,7 +209,7 @@ class ExportTableTests(SynchronousTestCase):
         old = self.table.view(None).offer("a")
         old.open()
         self.table.apply([self.spec("a", size=8192)], None)
-        with self.assertRaisesRegex(ExportBusy, "1 clients still use"):
+        with self.assertRaisesRegex(ExportBusy, "1 client of its former configuration"):
             self.table.view(None).offer("a").open()
         assert len(self.provider.attempts) == 1
         old.release()

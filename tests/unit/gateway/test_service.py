@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import listeners, service
 from gateway.activation import Inherited
 from gateway.addresses import endpoint
 from gateway.config import Configuration, ExportSpec, ListenerSpec
@@ -44,6 +46,16 @@ class FakePool:
 
             result, success = Failure(), False
         done(success, result)
+
+
+@attrs.frozen
+class LateEndpoint:
+    """An endpoint that listens when the test says so."""
+
+    listening: Deferred[Any]
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        return self.listening
 
 
 class Reactor(MemoryReactorClock):
@@ -136,6 +148,19 @@ class GatewayTests(SynchronousTestCase):
             gateway.startService()
         assert self.provider.attempts == []
         assert not gateway.running
+
+    def test_an_endpoint_that_fails_later_ends_the_process_as_well(self) -> None:
+        """Endpoints of plugins may take their time; status 1 comes behind twistd's clean-up."""
+        listening: Deferred[Any] = Deferred()
+        self.patch(listeners, "serverFromString", lambda reactor, text: LateEndpoint(listening))
+        at_exit: list[Any] = []
+        self.patch(service.atexit, "register", lambda *call: at_exit.append(call))
+        self.gateway.startService()
+        assert self.announced == []
+        listening.errback(OSError("no such thing"))
+        assert at_exit == [(os._exit, 1)]
+        assert self.reactor.hasStopped
+        assert self.announced == []
 
     def test_an_export_that_does_not_open_does_not_end_the_start(self) -> None:
         """The others are served."""
