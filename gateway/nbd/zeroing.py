@@ -51,7 +51,8 @@ async def write_zeroes(
             await written
         position += run
         await pause()
-    if fua:
+    # Without the ability to flush, each write was durable when it was answered.
+    if fua and export.info.abilities.flush:
         flushed = export.flush()
         if isinstance(flushed, Deferred):
             await flushed
