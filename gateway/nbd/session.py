@@ -346,4 +346,7 @@ class Session:
             return fail(ConnectionLost())
         room: Deferred[None] = Deferred()
         self._room.append(room)
+        if not self._serving:
+            # What fills the outbox came from storage just now: nobody sends it yet.
+            self._answered_later()
         return room
