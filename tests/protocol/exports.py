@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from backends.memory import MemoryExport
 from gateway.errors import ExportUnavailable, NotFast, Unavailable, UnknownExport
-from gateway.info import KIB, MIB, Abilities, ExportInfo
+from gateway.info import KIB, MIB, Abilities, ExportInfo, Extent
 from gateway.interfaces import IExport, IExportSource, IOffer
 from tests.doubles.always_later import AlwaysLater
 
@@ -88,6 +88,9 @@ class Short(Wrapper):
 
     def read(self, offset: int, length: int) -> bytes:
         return b"\xee" * (length - 1)
+
+    def extents(self, offset: int, length: int, first_only: bool) -> list[Extent]:
+        return [Extent(length, hole=False, zero=False)]
 
 
 class TornReads(Wrapper):
@@ -172,9 +175,13 @@ class TestOffer:
         self.opened += 1
         if self._export is None:
             self._export = self._make()
-        if not isinstance(self._export, Deferred):
-            self.users += 1
-        return self._export
+        if isinstance(self._export, Deferred):
+            return self._export.addCallback(self._count)
+        return self._count(self._export)
+
+    def _count(self, export: Any) -> Any:
+        self.users += 1
+        return export
 
     def release(self) -> None:
         assert self.users > 0
