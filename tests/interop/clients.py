@@ -95,6 +95,19 @@ class Clients:
                 it may use nothing from outside itself but ``nbd``.
             arguments: texts and numbers.
         """
+        process = self.start_nbdsh(body, *arguments, uri=uri)
+        try:
+            output, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode == 0, errors + output
+        return output
+
+    def start_nbdsh(
+        self, body: Callable[..., None], *arguments: object, uri: str | None = None
+    ) -> subprocess.Popen[str]:
+        """Start what `nbdsh` runs, with pipes for what it prints."""
         source = textwrap.dedent(inspect.getsource(body))
         call = ", ".join(["h", *map(repr, arguments)])
         script = f"from __future__ import annotations\n{source}\n{body.__name__}({call})\n"
@@ -102,14 +115,12 @@ class Clients:
         # It runs the first python3 it finds, but its module is the distribution's.
         plain = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         path = os.pathsep.join(["/usr/bin", plain.get("PATH", os.defpath)])
-        done = subprocess.run(
-            [find("nbdsh"), *connect, "-c", "-"],
+        return subprocess.Popen(
+            [find("nbdsh"), *connect, "-c", script],
             cwd=self.directory,
-            input=script,
-            env={**plain, "PATH": path},
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE,
+            env={**plain, "PATH": path},
         )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout

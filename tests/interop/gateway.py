@@ -75,11 +75,12 @@ class Gateway:
         Offer a new, empty disk.
 
         Args:
-            keys: more of its section.
+            keys: more of its section, such as another path.
         """
         name = f"{provider}{next(self._numbers)}"
-        path = self.directory / f"{name}.raw" if provider == "file" else None
-        if path is not None:
+        path = None
+        if provider == "file":
+            path = Path(keys.pop("path", self.directory / f"{name}.raw"))
             if keys.get("read_only"):  # then it has to exist
                 with path.open("wb") as file:
                     file.truncate(size)
