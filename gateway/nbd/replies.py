@@ -163,7 +163,7 @@ class ExtendedReplies(StructuredReplies):
     """Chunks with 64-bit lengths, which also echo the request's offset; nothing else is sent."""
 
     data_header = _EXTENDED_WITH_OFFSET.size
-    longest_status = (1 << 63) - 65536
+    longest_status = (1 << 64) - 65536
 
     def done(self, request: Request) -> None:
         self._chunk(request, c.NBD_REPLY_TYPE_NONE, b"", True)
