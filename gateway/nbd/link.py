@@ -22,6 +22,7 @@ from zope.interface import implementer
 from gateway.info import MIB
 from gateway.nbd.inbox import ProtocolViolation
 from gateway.nbd.outbox import Outbox
+from gateway.nbd.polling import TURN, WINDOW, Polling
 from gateway.nbd.session import Session
 
 #: Bytes; the kernel gives as much of it as ``net.core.wmem_max`` allows.
@@ -30,6 +31,12 @@ _SEND_BUFFER = MIB
 #: A long payload comes in pieces of what the client's socket holds; this many
 #: are received in one turn.
 _RECEIVES = 16
+
+#: Requests in one turn up to which the client is taken to wait for answers.
+_SHALLOW = 2
+
+#: No bytes were there to receive.
+_NOTHING = object()
 
 
 def takes_over(transport: Any) -> bool:
@@ -55,9 +62,11 @@ class SocketLink:
     Args:
         reactor: one that polls descriptors.
         transport: a stream connection of Twisted's, idle.
+        polling: shared by the links that share the reactor.
     """
 
-    def __init__(self, reactor: Any, transport: Any) -> None:
+    def __init__(self, reactor: Any, transport: Any, polling: Polling) -> None:
+        self._polling = polling
         self._reactor = reactor
         self._transport = transport
         self._socket: socket = transport.getHandle()
@@ -84,21 +93,62 @@ class SocketLink:
         return "NBD"
 
     def doRead(self) -> Any:
-        """Receive once, begin what came, send what was answered."""
+        """Receive what is there, begin what came, send what was answered."""
+        before = self.session.requests
+        why = self._receive()
+        # A client with many requests in flight is served best in batches,
+        # which gather while we are away.
+        shallow = self.session.requests - before <= _SHALLOW
+        if why is None and shallow and self._polling.worthwhile(self):
+            why = self._ask_on()
+        return None if why is _NOTHING else why
+
+    def _receive(self) -> Any:
+        """
+        One turn, if bytes are there.
+
+        Returns:
+            None, `_NOTHING` if there are none, or why the connection is lost.
+        """
         inbox = self.session.inbox
+        received = False
         try:
             for _ in range(_RECEIVES):
                 count = self._socket.recv_into(inbox.space())
                 if not count:
                     return main.CONNECTION_DONE
                 inbox.received(count)
+                received = True
                 if not inbox.wants_payload:
                     break
         except (BlockingIOError, InterruptedError):
-            pass
+            if not received:
+                return _NOTHING
         except OSError:
             return main.CONNECTION_LOST
         return self._turn()
+
+    def _ask_on(self) -> Any:
+        """More turns without the reactor, as long as each next request comes at once."""
+        clock, polling, session = self._reactor.seconds, self._polling, self.session
+        last = clock()
+        end = last + TURN
+        # With answers outstanding it is not the client that we wait for.
+        while self._reading and not (self._writing or self._closed or session.in_flight):
+            before = session.requests
+            why = self._receive()
+            now = clock()
+            if why is None:
+                polling.found()
+                last = now
+                if now > end or session.requests - before > _SHALLOW:
+                    return None
+            elif why is not _NOTHING:
+                return why
+            elif now - last > WINDOW:
+                polling.missed()
+                return None
+        return None
 
     def doWrite(self) -> Any:
         """The client takes bytes again."""

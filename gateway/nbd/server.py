@@ -31,6 +31,7 @@ from gateway.nbd.events import (
 from gateway.nbd.limits import Limits
 from gateway.nbd.link import SocketLink, TransportLink, takes_over
 from gateway.nbd.options import quoted
+from gateway.nbd.polling import Polling
 from gateway.nbd.session import Session
 from gateway.nbd.tls import ServerTLS, UnauthenticatedPeer
 
@@ -220,7 +221,7 @@ class NBDProtocol(Protocol):
         )
         link: SocketLink | TransportLink
         if takes_over(self.transport):
-            link = SocketLink(factory.reactor, self.transport)
+            link = SocketLink(factory.reactor, self.transport, factory.polling)
         else:
             link = TransportLink(self.transport)
         self._link = link
@@ -299,6 +300,7 @@ class NBDFactory(ServerFactory):
         self.tls_mode = tls_mode
         self.limits = limits or Limits()
         self.shutting_down = False
+        self.polling = Polling()
         self.connections: set[NBDProtocol] = set()
         self._all_gone: Deferred[None] | None = None
 
