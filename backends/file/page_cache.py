@@ -17,8 +17,10 @@ INLINE_LIMIT = MIB
 #: (dirty pages over the limit, a full journal); a copy of 1 MiB takes a
 #: twentieth of it.
 SLOW_WRITE = 0.005
-#: Seconds for which writes then go to threads.
-PAUSE = 1.0
+#: Seconds for which writes then go to threads: little the first time, since a
+#: busy processor looks the same, twice as long each time it happens again.
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 1.0
 #: Where the first writes that must not wait would all have had to, so will
 #: the next ones (copy-on-write files): stop asking.
 MAX_REFUSED_WRITES = 16
@@ -56,6 +58,7 @@ class PageCache:
         self._can_refuse_writes = not in_memory
         self._refused_writes = 0
         self._slow_at = float("-inf")
+        self._pause = FIRST_PAUSE
 
     def read(self, offset: int, buffer: memoryview) -> bool:
         """Fill the buffer; False if that would have to wait, or is too long."""
@@ -85,14 +88,14 @@ class PageCache:
             started = self._seconds()
             if (
                 is_locked
-                or self._slow_at <= started < self._slow_at + PAUSE
+                or self._slow_at <= started < self._slow_at + self._pause
                 or not (self._in_memory or self._needs_no_read(offset, offset + length))
             ):
                 return False
             written = self._pwrite(self._fd, data, offset)
             now = self._seconds()
             if now - started > SLOW_WRITE:
-                self._slow_at = now
+                self._put_off_writes(now)
             return written == length
         except BlockingIOError:
             return False
@@ -101,6 +104,11 @@ class PageCache:
                 self._can_refuse_writes = False
                 return self.write(offset, data, length, is_locked)
             return False
+
+    def _put_off_writes(self, now: float) -> None:
+        again = now - self._slow_at < self._pause + LONGEST_PAUSE
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if again else FIRST_PAUSE
+        self._slow_at = now
 
     def _try_write(self, offset: int, data: Buffer) -> int:
         try:

@@ -6,7 +6,13 @@ import errno
 
 import pytest
 
-from backends.file.page_cache import INLINE_LIMIT, MAX_REFUSED_WRITES, PAUSE, SLOW_WRITE
+from backends.file.page_cache import (
+    FIRST_PAUSE,
+    INLINE_LIMIT,
+    LONGEST_PAUSE,
+    MAX_REFUSED_WRITES,
+    SLOW_WRITE,
+)
 from backends.file.syscalls import TMPFS_MAGIC
 from tests.doubles.kernel import FakeKernel
 
@@ -150,7 +156,7 @@ def test_a_slow_write_sends_the_next_ones_to_threads(slow):
     slow.kernel.delay = 0.0
     assert slow.export.write(0, b"b" * 4096, False) is not None
     slow.threads.drain()
-    slow.clock.advance(PAUSE)
+    slow.clock.advance(FIRST_PAUSE)
     assert slow.export.write(0, b"c" * 4096, False) is None
     # A clock set back does not keep writes in threads.
     slow.kernel.delay = SLOW_WRITE * 2
@@ -158,6 +164,33 @@ def test_a_slow_write_sends_the_next_ones_to_threads(slow):
     slow.kernel.delay = 0.0
     slow.clock.rightNow -= 3600
     assert slow.export.write(0, b"e" * 4096, False) is None
+
+
+def test_writes_that_stay_slow_go_to_threads_for_longer(slow):
+    """
+    One slow write may be a busy processor; a row of them is a device that cannot keep up.
+    """
+
+    def slow_write_now() -> None:
+        slow.kernel.delay = SLOW_WRITE * 2
+        assert slow.export.write(0, b"a" * 4096, False) is None
+        slow.kernel.delay = 0.0
+
+    pauses = []
+    for _ in range(8):
+        slow_write_now()
+        started = slow.clock.seconds()
+        while (later := slow.export.write(0, b"b" * 4096, False)) is not None:
+            slow.wait(later)
+            slow.clock.advance(FIRST_PAUSE / 4)
+        pauses.append(slow.clock.seconds() - started)
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 2 * FIRST_PAUSE
+    assert LONGEST_PAUSE <= pauses[-1] < 2 * LONGEST_PAUSE
+    slow.clock.advance(2 * LONGEST_PAUSE)
+    slow_write_now()
+    slow.clock.advance(FIRST_PAUSE)
+    assert slow.export.write(0, b"c" * 4096, False) is None
 
 
 def test_quick_writes_stay_on_the_reactor(slow):
