@@ -113,16 +113,29 @@ def running(
                 address = ("127.0.0.1", port)
                 endpoint = f"tcp:{port}:interface=127.0.0.1"
                 uri = f"nbd://127.0.0.1:{port}/{export}"
-            process = subprocess.Popen(
-                COMMANDS[name](home, copy, endpoint),
-                cwd=home,
-                stdout=subprocess.DEVNULL,
-                stderr=(home / "stderr").open("w"),
-            )
-            stack.callback(_stop, process)
-            _wait_until_listening(process, address, home / "stderr")
+            command = COMMANDS[name](home, copy, endpoint)
+            process = stack.enter_context(started(command, home, address))
             servers.append(Server(name, uri, process.pid))
         yield servers
+
+
+@contextmanager
+def started(
+    command: list[str], home: Path, address: str | tuple[str, int]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """
+    One server process, from when it listens until it has stopped.
+
+    Args:
+        address: where it will listen, a Unix socket's path or host and port.
+    """
+    with (home / "stderr").open("w") as stderr:
+        process = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=stderr)
+        try:
+            _wait_until_listening(process, address, home / "stderr")
+            yield process
+        finally:
+            _stop(process)
 
 
 def _free_port() -> int:
