@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
+from backends.file.provider import FileProvider, FileSettings
 from backends.memory import MemoryExport
 from gateway.errors import ExportUnavailable, NotFast, Unavailable, UnknownExport
 from gateway.info import KIB, MIB, Abilities, ExportInfo, Extent
-from gateway.interfaces import IExport, IExportSource, IOffer
+from gateway.interfaces import IExport, IExportSource, IOffer, Resources
 from tests.doubles.always_later import AlwaysLater
 
 SIZE = 8 * MIB
@@ -200,8 +202,9 @@ class TestSource:
 
     __test__ = False
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, files: str | None = None) -> None:
         self.made: dict[str, TestOffer] = {}
+        self._files = files
         self.listed = dict(LISTED)
         self._reactor = reactor
 
@@ -226,6 +229,9 @@ class TestSource:
                 self.made[name] = TestOffer(name, Deferred)
             elif kind == "opens-later":
                 self.made[name] = TestOffer(name, self._opens_later)
+            elif kind == "file" and self._files is not None:
+                path = f"{self._files}/{len(self.made)}"
+                self.made[name] = TestOffer(name, lambda: _file(path, self._reactor))
             elif kind in KINDS:
                 make, reactor = KINDS[kind], self._reactor
                 self.made[name] = TestOffer(name, lambda: make(reactor), self.listed.get(name, ""))
@@ -241,6 +247,12 @@ class TestSource:
 
 def _unavailable() -> Any:
     raise ExportUnavailable("the cable is unplugged")
+
+
+def _file(path: str, reactor: Any) -> Any:
+    settings = FileSettings(path=path, size=SIZE)
+    resources = Resources(reactor, deferToThread, path)
+    return FileProvider().open_export("file", settings, False, resources)
 
 
 def info(**changes: Any) -> ExportInfo:

@@ -41,6 +41,7 @@ def main() -> None:
     Serve; the argument is a JSON object.
 
     ``unix``: a path. ``pki``: a directory of certificates; without it no TLS.
+    ``files``: a directory for exports of the kind ``file``.
     ``tls``: off, allow or require. ``limits``: fields of `Limits`.
     """
     settings = json.loads(sys.argv[1])
@@ -53,7 +54,7 @@ def main() -> None:
         cert, key, ca, crl = (f"{pki}/{name}" for name in names)
         tls = ServerTLS.x509(cert, key, *((ca, crl) if settings.get("ask") else ()))
     factory = NBDFactory(
-        TestSource(reactor),
+        TestSource(reactor, settings.get("files")),
         reactor=reactor,
         tls=tls,
         tls_mode=settings.get("tls", "off"),
