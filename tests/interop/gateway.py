@@ -92,11 +92,11 @@ class Gateway:
         return Disk(name, path, size, self.directory / "nbd.sock", self.port)
 
     def remove(self, disk: Disk) -> None:
-        """Stop offering a disk, and delete its file."""
+        """Stop offering a disk, and delete its file; a device stays."""
         del self._exports[disk.name]
         self._reload()
         self.process.wait_for(f"export {disk.name} is closed")
-        if disk.path is not None:
+        if disk.path is not None and disk.path.is_file():
             disk.path.unlink()
 
     def names(self) -> list[str]:
