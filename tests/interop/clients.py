@@ -64,6 +64,21 @@ class Clients:
         assert done.returncode > 0, f"{done.args} succeeded or was killed: {done.returncode}"
         return done.stderr + done.stdout
 
+    def start(self, tool: str, *arguments: str | Path) -> None:
+        """Run a server that returns when it serves, and goes on in the background."""
+        command = [find(tool), *map(str, arguments)]
+        # No pipes: the server would keep them open.
+        nowhere = subprocess.DEVNULL
+        subprocess.run(
+            command,
+            cwd=self.directory,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            check=True,
+            timeout=PATIENCE,
+        )
+
     def qemu_io(self, uri: str, *commands: str, cache: str = "writeback") -> str:
         """Run qemu-io commands on one connection; each has to succeed. Returns their output."""
         text = self._qemu_io(uri, commands, cache)

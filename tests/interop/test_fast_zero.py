@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +91,44 @@ def test_an_image_is_copied_onto_a_block_device(
         disk: Disk = offer("file", SIZE, path=device)
         clients.run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", source, disk.uri)
         assert Path(device).read_bytes() == source.read_bytes()
+
+
+@pytest.fixture
+def proxied(clients: Clients, offer: NewDisk, tmp_path: Path) -> Iterator[str]:
+    """Behind qemu-nbd, behind nbdkit: a disk on tmpfs, where only fast zeroes that trim work."""
+    need_root()
+    with mounted("tmpfs", str(tmp_path)) as directory:
+        disk = offer("file", SIZE, path=f"{directory}/disk.raw")
+        pids = [Path(directory, name) for name in ("qemu.pid", "nbdkit.pid")]
+        first, second = f"{directory}/qemu.sock", f"{directory}/nbdkit.sock"
+        qemu = ["--persistent", "--fork", f"--pid-file={pids[0]}", "--discard=unmap"]
+        try:
+            clients.start("qemu-nbd", *qemu, "-f", "raw", "-k", first, disk.uri)
+            clients.start("nbdkit", "-U", second, "-P", pids[1], "nbd", f"socket={first}")
+            yield f"nbd+unix:///?socket={second}"
+        finally:
+            for pid in filter(Path.exists, pids):
+                os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+def test_proxies_pass_fast_zeroes_and_refusals_on(clients: Clients, proxied: str) -> None:
+    """The check of the proposal: the flag goes in through two servers, and ENOTSUP comes out."""
+
+    def script(h: Any) -> None:
+        import nbd
+
+        assert h.can_fast_zero()
+        h.pwrite(b"\xaa" * 1048576, 0)
+        h.zero(65536, 65536, nbd.CMD_FLAG_FAST_ZERO)
+        try:
+            h.zero(65536, 131072, nbd.CMD_FLAG_FAST_ZERO | nbd.CMD_FLAG_NO_HOLE)
+        except nbd.Error as error:
+            assert error.errno == "ENOTSUP", error
+        else:
+            raise AssertionError("it was fast")
+        h.zero(65536, 196608, nbd.CMD_FLAG_NO_HOLE)
+        data = b"\xaa" * 65536
+        assert h.pread(65536 * 4, 0) == data + bytes(65536) + data + bytes(65536)
+        h.flush()
+
+    clients.nbdsh(proxied, script)
