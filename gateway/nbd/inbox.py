@@ -14,6 +14,7 @@ Source: proto.md, "Request message"; section 2 of the support matrix.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 from gateway.info import KIB, MIB
@@ -182,9 +183,15 @@ class Inbox:
             request.payload = bytes(self._view[body : self._start])
             return request
         spare, self._spare = self._spare, None
-        if spare is None or len(spare) < length:
-            spare = bytearray(length)
-        request.payload = payload = memoryview(spare)[:length]
+        if length > SPARE:
+            # A header is cheap to send: this memory is used only as far as
+            # bytes have come for it.
+            payload = memoryview(mmap.mmap(-1, length))
+        else:
+            if spare is None or len(spare) < length:
+                spare = bytearray(length)
+            payload = memoryview(spare)[:length]
+        request.payload = payload
         have = min(available, length)
         payload[:have] = self._view[body : body + have]
         self._start = body + have
