@@ -39,6 +39,10 @@ _SHALLOW = 2
 _NOTHING = object()
 
 
+def _do_nothing() -> None:
+    """Stands in for a transport's method while a link has its descriptor."""
+
+
 def takes_over(transport: Any) -> bool:
     """
     Whether a `SocketLink` can have this transport's descriptor: a plain
@@ -77,6 +81,9 @@ class SocketLink:
     def start(self, session: Session) -> None:
         """Take over, and serve what came behind the handshake."""
         self.session = session
+        # The reactor may yet finish a turn of the transport's, in which that
+        # would stop the writing of its descriptor, now ours.
+        self._transport.doWrite = _do_nothing
         self._transport.stopReading()
         self._transport.stopWriting()
         if self._socket.family == AF_UNIX:
@@ -231,6 +238,7 @@ class SocketLink:
     def _give_back(self) -> None:
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
+        del self._transport.doWrite
         self._closed = True
 
 
