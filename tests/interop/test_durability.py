@@ -146,7 +146,7 @@ def small_disk(directory: Path) -> Iterator[Path]:
     mount.mkdir()
     if os.getuid() != 0:
         pytest.skip("only root can mount")
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(mount)]
+    command = [find("mount"), "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(mount)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode:
         pytest.skip(f"cannot mount here: {done.stderr}")
