@@ -105,7 +105,7 @@ def secured(server: Process, pki: Path, own: Path | None = None) -> Client:
     return client
 
 
-def test_everything_works_in_tls(tls: Process, pki: Path, framing: str) -> None:
+def test_b23_everything_goes_through_tls(tls: Process, pki: Path, framing: str) -> None:
     """
     T7, B22, B23: every kind of reply, long payloads both ways, all of it through TLS.
     """
@@ -118,7 +118,7 @@ def test_everything_works_in_tls(tls: Process, pki: Path, framing: str) -> None:
     client.disconnect()
 
 
-def test_rejected_write_is_drained_through_tls(tls: Process, pki: Path, framing: str) -> None:
+def test_b22_rejected_write_is_drained_through_tls(tls: Process, pki: Path, framing: str) -> None:
     """
     B22, C12: the payload of a refused WRITE inside TLS, short and long; the session goes on.
     """
@@ -182,7 +182,7 @@ def test_plaintext_instead_of_a_handshake_ends_the_connection(tls: Process) -> N
     assert REPLY_MAGIC.to_bytes(8, "big") not in client.rest()
 
 
-def test_what_was_agreed_in_clear_is_forgotten(allowed: Process, pki: Path) -> None:
+def test_b11_what_was_agreed_in_clear_is_forgotten(allowed: Process, pki: Path) -> None:
     """
     T8, T9, B11: simple replies, DF clear, no context; structured replies can be agreed anew.
     """
@@ -213,7 +213,9 @@ def test_extended_headers_agreed_in_clear_are_forgotten(allowed: Process, pki: P
 
 
 @pytest.mark.parametrize("number", [0, LIST, INFO, GO, LIST_META, SET_META, STRUCTURED_REPLY, 99])
-def test_nothing_before_tls_where_it_is_required(required: Process, pki: Path, number: int) -> None:
+def test_b14_nothing_before_tls_where_it_is_required(
+    required: Process, pki: Path, number: int
+) -> None:
     """
     T2, T12, B14: TLS_REQD alone, data drained, and STARTTLS still possible.
     """
@@ -311,7 +313,7 @@ def test_exports_for_one_client_only(required: Process, allowed: Process, pki: P
     assert text.replace(b"17", b"99") == other
 
 
-def test_clients_that_leave_in_tls(tls: Process, pki: Path) -> None:
+def test_b24_clients_that_leave_in_tls(tls: Process, pki: Path) -> None:
     """
     B24, U14: with or without DISC, with or without close_notify, at any moment.
     """
