@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 
 import pytest
+from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 
 from tests.conftest import LoggedFailures
 from tests.protocol.exports import LISTED, SIZE
+from tests.protocol.in_memory import MemoryTransport
 from tests.protocol.servers import InMemory, Process, fresh
 from tests.wire_format import (
     ABORT,
@@ -244,14 +246,34 @@ def test_wrong_option_magic_ends_the_connection(server: Server) -> None:
     client.expect_end()
 
 
-def test_tcp_connections_are_prompt_and_watched(process: Process) -> None:
+def test_tcp_connections_are_prompt_and_watched(memory: InMemory) -> None:
     """
-    H7: over TCP a small reply is not held back; a round of small requests ends at once.
+    H7: TCP_NODELAY and keepalive are switched on where the transport has them.
     """
-    client = process.connect_tcp().greet().go(fresh("disk"))
+
+    class TcpTransport(MemoryTransport):
+        def setTcpNoDelay(self, enabled: bool) -> None:
+            asked.append(("no delay", enabled))
+
+        def setTcpKeepAlive(self, enabled: bool) -> None:
+            asked.append(("keep alive", enabled))
+
+    asked: list[tuple[str, bool]] = []
+    protocol = memory.factory.buildProtocol(UNIXAddress(None))
+    assert protocol is not None
+    protocol.makeConnection(TcpTransport())  # type: ignore[arg-type]
+    assert asked == [("no delay", True), ("keep alive", True)]
+
+
+def test_tcp_serves(process: Process, framing: str) -> None:
+    """
+    H7: the same server over TCP, small requests one after another and long ones.
+    """
+    client = process.connect_tcp().greet().agree(framing).go(fresh("disk"))
     for number in range(200):
         client.write(number, b"x")
-    assert client.read(0, 200) == b"x" * 200
+    assert client.read(0, SIZE) == b"x" * 200 + bytes(SIZE - 200)
+    client.disconnect()
 
 
 def test_silent_client_is_dropped_in_time(memory: InMemory) -> None:

@@ -39,7 +39,7 @@ def rows() -> dict[str, tuple[str, list[str]]]:
     return found
 
 
-def tests() -> set[str]:
+def names_of_tests() -> set[str]:
     """The names of all tests."""
     return {
         node.name
@@ -69,4 +69,4 @@ def test_every_test_in_the_matrix_exists() -> None:
     Tests that were renamed are renamed in the matrix too.
     """
     named = {name for _, shown_by in rows().values() for name in shown_by}
-    assert named - tests() == set()
+    assert named - names_of_tests() == set()
