@@ -6,7 +6,6 @@ from gateway.errors import Closed, NoSpace, NotFast, ReadOnly, StorageError
 from gateway.nbd import constants as c
 from gateway.nbd.requests import Request
 
-
 _CHANGES = (c.NBD_CMD_WRITE, c.NBD_CMD_TRIM, c.NBD_CMD_WRITE_ZEROES)
 _STORES = (c.NBD_CMD_WRITE, c.NBD_CMD_WRITE_ZEROES)
 
