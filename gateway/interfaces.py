@@ -132,7 +132,8 @@ class Resources:
         reactor: a Twisted reactor, for time and callbacks.
         call_in_thread: runs a blocking function elsewhere and answers with a
             ``Deferred`` of its result.
-        state_dir: an absolute path for files that must survive a restart.
+        state_dir: an absolute path for files that must survive a restart; a
+            provider that needs the directory makes it.
     """
 
     reactor: Any

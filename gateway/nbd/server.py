@@ -55,6 +55,7 @@ class NBDProtocol(Protocol):
         self._opened: dict[str, tuple[IOffer, IExport]] = {}
         self._peer_names: frozenset[str] = frozenset()
         self._timeout: Any = None
+        self._awaits_tls = False
         self._ended = False
         self._export_name = ""
 
@@ -93,6 +94,7 @@ class NBDProtocol(Protocol):
         except UnauthenticatedPeer as problem:
             self._drop(str(problem))
             return
+        self._awaits_tls = False
         self._handshake.tls_established()
         self._negotiate()
 
@@ -106,6 +108,12 @@ class NBDProtocol(Protocol):
                 peer=self.peer,
                 export=self._export_name,
                 requests=self.session.requests,
+            )
+        elif self._awaits_tls:
+            self.log.info(
+                "{peer}: no TLS connection came about: {reason}",
+                peer=self.peer,
+                reason=reason.getErrorMessage(),
             )
         for offer, _ in self._opened.values():
             offer.release()
@@ -134,6 +142,7 @@ class NBDProtocol(Protocol):
                 )
             elif isinstance(event, StartTLS):
                 assert self.factory.tls is not None
+                self._awaits_tls = True
                 self.transport.startTLS(self.factory.tls.context_factory())
                 return
             elif isinstance(event, TransmissionBegins):
