@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.interop.clients import PATIENCE, Clients
+from tests.interop.clients import PATIENCE, Clients, find
 from tests.interop.gateway import Disk
 from tests.interop.images import Image
 
@@ -58,11 +57,8 @@ class Daemon:
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    """Skips where the program is not packaged with the other tools of qemu."""
-    program = shutil.which("qemu-storage-daemon")
-    if program is None:
-        pytest.skip("qemu-storage-daemon is not installed")
-    running = Daemon(program)
+    """One that ends with the test."""
+    running = Daemon(find("qemu-storage-daemon"))
     yield running
     running.process.terminate()
     running.process.communicate(timeout=PATIENCE)
