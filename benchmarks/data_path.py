@@ -1,7 +1,7 @@
 """
 Reads and writes through NBD servers side by side, as ratios of medians.
 
-    python -m benchmarks.data_path [--rounds 5] [--seconds 2] [--quick]
+    python -m benchmarks.data_path [--rounds 5] [--seconds 2] [--quick] [--pin]
 
 Runs fio's nbd engine (block size x queue depth x direction x transport x
 connections) and nbdcopy against this gateway, nbdkit's file plugin and
@@ -54,7 +54,7 @@ class Samples:
     cpu_us: list[float] = field(default_factory=list)
 
 
-def fio(server: Server, case: Case, seconds: float, size: int) -> tuple[float, float]:
+def fio(server: Server, case: Case, seconds: int, size: int, pin: list[str]) -> tuple[float, float]:
     """
     Run one workload once.
 
@@ -62,6 +62,7 @@ def fio(server: Server, case: Case, seconds: float, size: int) -> tuple[float, f
         Requests per second, and microseconds of the server's CPU per request.
     """
     command = [
+        *pin,
         "fio", "--name=bench", "--ioengine=nbd", f"--uri={server.uri}", f"--rw={case.pattern}",
         f"--bs={case.block}", f"--iodepth={case.depth}", f"--size={size}", "--time_based",
         f"--runtime={seconds}", f"--numjobs={case.connections}", "--group_reporting", "--thread",
@@ -112,11 +113,17 @@ def measure(args: argparse.Namespace, transport: str, directory: Path, image: Pa
     copies = (
         {} if args.only else {way: {name: Samples() for name in names} for way in ("in", "out")}
     )
+    pin = ["taskset", "-c", "1"] if args.pin else []
     with running(names, directory, image, transport) as servers:
+        if args.pin:
+            for server in servers:
+                subprocess.run(
+                    ["taskset", "-apc", "0", str(server.pid)], check=True, capture_output=True
+                )
         for _ in range(args.rounds):
             for case in cases:
                 for server in servers:
-                    rate, cpu = fio(server, case, args.seconds, args.size * MIB)
+                    rate, cpu = fio(server, case, args.seconds, args.size * MIB, pin)
                     rows[str(case)][server.name].rates.append(rate)
                     rows[str(case)][server.name].cpu_us.append(cpu)
             for way, samples in copies.items():
@@ -133,10 +140,13 @@ def measure(args: argparse.Namespace, transport: str, directory: Path, image: Pa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0].strip())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--seconds", type=int, default=2, help="of each fio run")
     parser.add_argument("--size", type=int, default=256, help="image size in MiB")
     parser.add_argument("--transport", choices=("unix", "tcp"), action="append")
     parser.add_argument("--quick", action="store_true", help="one connection only")
+    parser.add_argument(
+        "--pin", action="store_true", help="each server on processor 0, fio on processor 1"
+    )
     parser.add_argument("--only", help="cases whose title contains this")
     args = parser.parse_args()
     for transport in args.transport or ("unix", "tcp"):
