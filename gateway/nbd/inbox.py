@@ -14,21 +14,17 @@ Source: proto.md, "Request message"; section 2 of the support matrix.
 
 from __future__ import annotations
 
-import mmap
 import struct
 
-from gateway.info import KIB, MIB
+from gateway.info import KIB
 from gateway.nbd import constants as c
 from gateway.nbd.limits import MAX_PAYLOAD, SMALL_PAYLOAD, WRITE_DRAIN_MAX
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.requests import Refusal, Request, judge, rules
 from gateway.nbd.terms import EXTENDED, Terms
 
 #: Bytes. Holds 32 requests with 4 KiB each, what a busy client sends at once.
 CAPACITY = 2 * SMALL_PAYLOAD + 32 * KIB
-
-#: Bytes. A long payload's buffer up to this size is kept for the next one:
-#: fresh memory costs as much again as receiving into it.
-SPARE = 2 * MIB
 
 _GOING = Refusal(c.NBD_ESHUTDOWN, "the server is shutting down")
 
@@ -49,7 +45,7 @@ class Inbox:
         shutting_down: set it, and every request is refused with ESHUTDOWN.
     """
 
-    def __init__(self, terms: Terms, unparsed: bytes = b"") -> None:
+    def __init__(self, terms: Terms, unparsed: bytes, memory: PayloadMemory) -> None:
         self._terms = terms
         self._rules = rules(terms)
         self._extended = terms.framing == EXTENDED
@@ -64,7 +60,7 @@ class Inbox:
         self._incomplete: Request | None = None
         self._payload: memoryview | None = None
         self._filled = 0
-        self._spare: bytearray | None = None
+        self._memory = memory
         self._drain = 0
         self.disconnecting = False
         self.shutting_down = False
@@ -94,13 +90,6 @@ class Inbox:
     def wants_payload(self) -> bool:
         """Whether a long payload is on its way: nothing can be served before more comes."""
         return self._payload is not None and self._filled < len(self._payload)
-
-    def give_back(self, payload: bytes | memoryview) -> None:
-        """The payload of an answered request is no longer looked at by anyone."""
-        if isinstance(payload, memoryview):
-            whole = payload.obj
-            if isinstance(whole, bytearray) and len(whole) <= SPARE:
-                self._spare = whole
 
     def next_request(self) -> Request | None:
         """
@@ -182,15 +171,7 @@ class Inbox:
             self._start = body + length
             request.payload = bytes(self._view[body : self._start])
             return request
-        spare, self._spare = self._spare, None
-        if length > SPARE:
-            # A header is cheap to send: this memory is used only as far as
-            # bytes have come for it.
-            payload = memoryview(mmap.mmap(-1, length))
-        else:
-            if spare is None or len(spare) < length:
-                spare = bytearray(length)
-            payload = memoryview(spare)[:length]
+        payload = self._memory.take(length)
         request.payload = payload
         have = min(available, length)
         payload[:have] = self._view[body : body + have]

@@ -24,8 +24,9 @@ MAX_PAYLOAD = 32 * MIB
 #: that the client gets an error. Above, the connection is dropped.
 WRITE_DRAIN_MAX = 64 * MIB
 
-#: Descriptors in one block status reply: bounds what a small request fetches.
-EXTENT_CAP = 1 << 20
+#: Descriptors in one block status reply: bounds what a small request fetches,
+#: and the milliseconds in which nobody else is served.
+EXTENT_CAP = 1 << 14
 
 #: Queries in one metadata context option.
 MAX_QUERIES = 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 
 from gateway.nbd import constants as c
 from gateway.nbd.limits import MAX_STRING
@@ -143,9 +144,7 @@ class StructuredReplies(SimpleReplies):
     def status(
         self, request: Request, context_id: int, words: Sequence[tuple[int, int]], last: bool
     ) -> None:
-        payload = bytearray(struct.pack(">I", context_id))
-        for length, word in words:
-            payload += struct.pack(">II", length, word)
+        payload = struct.pack(f">I{2 * len(words)}I", context_id, *chain.from_iterable(words))
         self._chunk(request, c.NBD_REPLY_TYPE_BLOCK_STATUS, payload, last)
 
     def _chunk(self, request: Request, kind: int, payload: bytes | bytearray, last: bool) -> None:
@@ -192,9 +191,8 @@ class ExtendedReplies(StructuredReplies):
     def status(
         self, request: Request, context_id: int, words: Sequence[tuple[int, int]], last: bool
     ) -> None:
-        payload = bytearray(struct.pack(">II", context_id, len(words)))
-        for length, word in words:
-            payload += struct.pack(">QQ", length, word)
+        count = len(words)
+        payload = struct.pack(f">II{2 * count}Q", context_id, count, *chain.from_iterable(words))
         self._chunk(request, c.NBD_REPLY_TYPE_BLOCK_STATUS_EXT, payload, last)
 
     def _chunk(self, request: Request, kind: int, payload: bytes | bytearray, last: bool) -> None:

@@ -29,11 +29,13 @@ from gateway.nbd.events import (
     TransmissionBegins,
 )
 from gateway.nbd.limits import Limits
-from gateway.nbd.link import SocketLink, TransportLink, takes_over
 from gateway.nbd.options import quoted
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.polling import Polling
 from gateway.nbd.session import Session
+from gateway.nbd.socket_link import SocketLink, takes_over
 from gateway.nbd.tls import ServerTLS, UnauthenticatedPeer
+from gateway.nbd.transport_link import TransportLink
 
 
 @implementer(IHandshakeListener)
@@ -56,6 +58,7 @@ class NBDProtocol(Protocol):
         self._peer_names: frozenset[str] = frozenset()
         self._timeout: Any = None
         self._awaits_tls = False
+        self._negotiating = False
         self._ended = False
         self._export_name = ""
 
@@ -115,15 +118,28 @@ class NBDProtocol(Protocol):
                 peer=self.peer,
                 reason=reason.getErrorMessage(),
             )
-        for offer, _ in self._opened.values():
-            offer.release()
-        self._opened.clear()
         self.factory.gone(self)
+        self._release_all_but("")
+
+    def _release_all_but(self, name: str) -> None:
+        """Give back the exports that were looked at, but for one in use."""
+        for opened in [*self._opened]:
+            if opened != name or self._ended:
+                self._opened.pop(opened)[0].release()
 
     # The handshake.
 
     def _negotiate(self) -> None:
         """Act on all that the handshake has to say, and send its replies."""
+        if self._negotiating:
+            return
+        self._negotiating = True
+        try:
+            self._act()
+        finally:
+            self._negotiating = False
+
+    def _act(self) -> None:
         handshake = self._handshake
         while not self._ended:
             event = handshake.next_event()
@@ -180,8 +196,8 @@ class NBDProtocol(Protocol):
         opening.addCallbacks(
             self._export_opened, self._export_failed, callbackArgs=(offer,), errbackArgs=(offer,)
         )
-        if not opening.called:
-            opening.addCallback(lambda _: self._negotiate())
+        # Now, that does nothing: who called us goes on negotiating.
+        opening.addCallback(lambda _: self._negotiate())
 
     def _export_opened(self, export: IExport, offer: IOffer) -> None:
         if self._ended:
@@ -205,11 +221,16 @@ class NBDProtocol(Protocol):
     def _drop(self, reason: str) -> None:
         self.log.info("{peer} dropped: {reason}", peer=self.peer, reason=reason)
         self._ended = True
-        self.transport.abortConnection()
+        # In order, so that replies sent before still arrive; a client that
+        # does not take them is cut off by the timeout.
+        self.transport.loseConnection()
 
     def _timed_out(self) -> None:
         self._timeout = None
-        self._drop("handshake took too long")
+        if not self._ended:
+            self.log.info("{peer} dropped: handshake took too long", peer=self.peer)
+        self._ended = True
+        self.transport.abortConnection()
 
     def _stop_timeout(self) -> None:
         timeout, self._timeout = self._timeout, None
@@ -239,11 +260,13 @@ class NBDProtocol(Protocol):
             self._opened[event.name][1],
             self._handshake.unparsed(),
             factory.limits,
+            factory.payload_memory,
             factory.reactor,
             link.progress,
         )
         if factory.shutting_down:
             self.session.shut_down()
+        self._release_all_but(event.name)
         link.start(self.session)
 
     # Shutdown.
@@ -310,6 +333,7 @@ class NBDFactory(ServerFactory):
         self.limits = limits or Limits()
         self.shutting_down = False
         self.polling = Polling()
+        self.payload_memory = PayloadMemory()
         self.connections: set[NBDProtocol] = set()
         self._all_gone: Deferred[None] | None = None
 

@@ -31,6 +31,7 @@ from gateway.nbd.errnos import to_nbd
 from gateway.nbd.inbox import Inbox
 from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
 from gateway.nbd.replies import framing
 from gateway.nbd.requests import Request
@@ -47,6 +48,7 @@ class Session:
         terms: what the handshake agreed.
         export: open; whoever opened it closes it.
         unparsed: bytes that came behind the handshake.
+        memory: for long payloads, shared by the connections of a listener.
         reactor: for turns between the pieces of long work.
         answered_later: called when replies appeared outside of `serve`.
 
@@ -63,10 +65,12 @@ class Session:
         export: IExport,
         unparsed: bytes,
         limits: Limits,
+        memory: PayloadMemory,
         reactor: Any,
         answered_later: Callable[[], None],
     ) -> None:
-        self.inbox = Inbox(terms, unparsed)
+        self.inbox = Inbox(terms, unparsed, memory)
+        self._memory = memory
         self.outbox = Outbox()
         self.requests = 0
         self._terms = terms
@@ -205,7 +209,7 @@ class Session:
 
     def _written(self, result: Any, request: Request) -> None:
         self._replies.done(request)
-        self.inbox.give_back(request.payload)
+        self._memory.give_back(request.payload)
 
     def _flush(self, request: Request) -> None:
         self._now_or_later(self._export.flush(), request)

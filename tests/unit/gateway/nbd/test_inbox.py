@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.info import Abilities, ExportInfo
 from gateway.nbd.contexts import CONTEXTS
 from gateway.nbd.inbox import Inbox, ProtocolViolation
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.terms import Terms, transmission_flags
 from tests import wire_format as w
 from tests.wire_format import compact, extended
@@ -26,7 +27,7 @@ def inbox(
     info = ExportInfo(**{"size": SIZE, "abilities": Abilities(cache=True), **changes})
     chosen = CONTEXTS if contexts and framing != "simple" else ()
     flags = transmission_flags(info, framing, bool(chosen))
-    return Inbox(Terms(info, framing, chosen, flags), unparsed)
+    return Inbox(Terms(info, framing, chosen, flags), unparsed, PayloadMemory())
 
 
 def feed(box: Inbox, data: bytes, step: int = 1 << 30) -> list[tuple[Any, ...]]:

@@ -1,11 +1,11 @@
 """
-Links: how the bytes of one transmission get between its session and the network.
+The link between a session and a plain socket, around Twisted's transport.
 
-`SocketLink` takes the descriptor over from Twisted's transport and receives
-straight into the session's buffers and sends straight out of them: Twisted's
-own transport reads 64 KiB strings and joins what it writes, which costs a
-factor of three to ten here (docs/explanation/performance.md).
-`TransportLink` uses any Twisted transport as it is; TLS takes this way.
+It takes the descriptor over and receives straight into the session's buffers
+and sends straight out of them: the transport itself reads 64 KiB strings and
+joins what it writes, which costs a factor of three to ten here
+(docs/explanation/performance.md). Connections with TLS, and in tests, use
+`gateway.nbd.transport_link` instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from socket import AF_UNIX, SO_SNDBUF, SOL_SOCKET, socket
 from typing import Any
 
 from twisted.internet import main
-from twisted.internet.interfaces import IPushProducer, IReadWriteDescriptor
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,6 +31,9 @@ _SEND_BUFFER = MIB
 #: A long payload comes in pieces of what the client's socket holds; this many
 #: are received in one turn.
 _RECEIVES = 16
+
+#: Bytes sent in one turn; then other connections have theirs.
+_SENDS = 2 * MIB
 
 #: Requests in one turn up to which the client is taken to wait for answers.
 _SHALLOW = 2
@@ -177,14 +180,16 @@ class SocketLink:
         """
         session = self.session
         outbox = session.outbox
+        left = _SENDS
+        more = True
         try:
-            while True:
+            while more and left > 0:
                 session.serve()
-                # Once more if sending made room; if it is storage that holds
+                # Once more if sending makes room; if it is storage that holds
                 # everything up, its answer comes with a turn of its own.
                 more = session.stalled and outbox.pending > 0
-                if not self._send(outbox) or not more:
-                    break
+                left -= self._send(outbox)
+                more = more and not outbox.pending
         except OSError:
             return main.CONNECTION_LOST
         except ProtocolViolation as violation:
@@ -193,20 +198,23 @@ class SocketLink:
         if session.finished:
             self.close()
             return None
-        self._want(writing=outbox.pending > 0, reading=not session.stalled)
+        self._want(writing=more or outbox.pending > 0, reading=not session.stalled)
         return None
 
-    def _send(self, outbox: Outbox) -> bool:
-        """Send until nothing is left (True) or the client takes no more (False)."""
+    def _send(self, outbox: Outbox) -> int:
+        """Send until nothing is left or the client takes no more; answers with the bytes sent."""
+        sent = 0
         while pieces := outbox.head():
             try:
                 if len(pieces) == 1:
-                    outbox.taken(self._socket.send(pieces[0]))
+                    count = self._socket.send(pieces[0])
                 else:
-                    outbox.taken(self._socket.sendmsg(pieces))
+                    count = self._socket.sendmsg(pieces)
             except (BlockingIOError, InterruptedError):
-                return False
-        return True
+                break
+            outbox.taken(count)
+            sent += count
+        return sent
 
     def _want(self, writing: bool, reading: bool) -> None:
         """Tell the reactor what to wait for, if that changed."""
@@ -240,100 +248,3 @@ class SocketLink:
         self._reactor.removeWriter(self)
         del self._transport.doWrite
         self._closed = True
-
-
-@implementer(IPushProducer)
-class TransportLink:
-    """
-    A session on a Twisted transport.
-
-    Args:
-        transport: any ``ITransport`` that takes a push producer.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._blocked = False
-        self._paused = False
-        self._closed = False
-        #: Received, but there was no room for it in the inbox.
-        self._held = memoryview(b"")
-
-    def start(self, session: Session) -> None:
-        """Serve what came behind the handshake, and what will come."""
-        self.session = session
-        self._transport.registerProducer(self, True)
-        self.progress()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
-        self._held = memoryview(bytes(self._held) + data if self._held else data)
-        self.progress()
-
-    def progress(self) -> None:
-        """Serve and send as far as client and storage keep up."""
-        if self._closed:
-            return
-        session = self.session
-        try:
-            self._turn(session)
-        except ProtocolViolation as violation:
-            session.log.info("dropping a client: {reason}", reason=violation)
-            self.abort()
-            return
-        if session.finished:
-            self.close()
-            return
-        paused = session.stalled or self._blocked
-        if paused is not self._paused:
-            self._paused = paused
-            if paused:
-                self._transport.pauseProducing()
-            else:
-                self._transport.resumeProducing()
-
-    def _turn(self, session: Session) -> None:
-        outbox = session.outbox
-        while True:
-            session.serve()
-            sent = False
-            while not self._blocked and (pieces := outbox.head()):
-                sent = True
-                for piece in pieces:
-                    self._transport.write(bytes(piece))
-                    outbox.taken(len(piece))
-            if self._held and not session.stalled:
-                space = session.inbox.space()
-                count = min(len(space), len(self._held))
-                space[:count] = self._held[:count]
-                self._held = self._held[count:]
-                session.inbox.received(count)
-            elif not sent:
-                return
-
-    def pauseProducing(self) -> None:
-        """The transport holds enough."""
-        self._blocked = True
-
-    def resumeProducing(self) -> None:
-        """The transport has sent what it held."""
-        self._blocked = False
-        self.progress()
-
-    def stopProducing(self) -> None:
-        """The connection is gone; `close` or the protocol's own notice follows."""
-        self._blocked = True
-
-    def close(self) -> None:
-        """End in order."""
-        if not self._closed:
-            self._closed = True
-            self._transport.unregisterProducer()
-            self._transport.loseConnection()
-
-    def abort(self) -> None:
-        """End now."""
-        if not self._closed:
-            self._closed = True
-            self._transport.unregisterProducer()
-            self._transport.abortConnection()
