@@ -184,6 +184,9 @@ class ListenerSpec:
         exports: names, or None for all.
         tls: ``off``, ``allow`` or ``require``.
         tls_files: None if ``tls`` is ``off``.
+        server_tls: a `gateway.nbd.tls.ServerTLS`, what ``tls_files`` held when the
+            configuration was read. Reading them may wait for a disk, so that
+            it is done together with the rest.
         mode: permissions of a Unix socket.
         handshake_timeout: seconds.
     """
@@ -194,6 +197,7 @@ class ListenerSpec:
     exports: tuple[str, ...] | None = None
     tls: str = "off"
     tls_files: TLSFiles | None = None
+    server_tls: Any = attrs.field(default=None, eq=False, repr=False)
     allow_insecure: bool = False
     mode: int = 0o660
     max_connections: int = 1024

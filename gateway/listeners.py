@@ -35,14 +35,11 @@ def nbd_factory(
 
     Args:
         shutdown_timeout: seconds for what is in flight when it stops.
-
-    Raises:
-        ValueError: a certificate or key file is not what it should be.
     """
     return NBDFactory(
         table.view(spec.exports, clear_text_only=spec.tls == "off"),
         reactor=reactor,
-        tls=spec.tls_files.load() if spec.tls_files is not None else None,
+        tls=spec.server_tls,
         tls_mode=spec.tls,
         limits=Limits(
             handshake_timeout=spec.handshake_timeout,

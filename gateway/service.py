@@ -104,7 +104,7 @@ class Gateway(Service):
         try:
             self._prepare()
             late = self._bind(configuration)
-        except (CannotListen, ValueError, OSError) as error:
+        except (CannotListen, OSError) as error:
             self._give_up(error)
             raise
         Service.startService(self)
@@ -243,7 +243,7 @@ class Gateway(Service):
                 self._log.error("{problem}", problem=problem)
             self._log.error("the configuration stays as it was")
             return
-        except (CannotListen, ValueError) as error:
+        except CannotListen as error:
             self._log.error("{problem}", problem=str(error))
             self._log.error("the configuration stays as it was")
             return

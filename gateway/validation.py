@@ -179,7 +179,7 @@ class _Reader:
             return None
         address = settings.endpoint.under(self._document.base)
         self._check_socket(section, settings)
-        tls, files = self._tls(section, settings)
+        tls, files, server_tls = self._tls(section, settings)
         if tls != "require" and not address.is_local and not settings.allow_insecure:
             self._say(
                 section,
@@ -194,6 +194,7 @@ class _Reader:
             exports=settings.exports,
             tls=tls,
             tls_files=files,
+            server_tls=server_tls,
             allow_insecure=settings.allow_insecure,
             mode=settings.mode or address.mode or 0o660,
             max_connections=settings.max_connections,
@@ -211,12 +212,12 @@ class _Reader:
         elif settings.mode is not None:
             self._say(section, "mode", f"got it for {address.kind}, expected a unix endpoint")
 
-    def _tls(self, section: str, settings: ListenSettings) -> tuple[str, TLSFiles | None]:
+    def _tls(self, section: str, settings: ListenSettings) -> tuple[str, TLSFiles | None, Any]:
         given = {key for key in _TLS_KEYS if getattr(settings, key) is not None}
         mistakes = len(self.problems)
         tls = settings.tls or ("require" if given else "off")
         if tls == "off":
-            return tls, None
+            return tls, None, None
         if not given:
             needs = "tls_certificate and tls_key, or tls_psk_file"
             self._say(section, "tls", f"tls = {tls} needs {needs}")
@@ -234,7 +235,7 @@ class _Reader:
                 section, "tls_psk_file", "got certificates as well, expected one way per listener"
             )
         if len(self.problems) > mistakes:
-            return tls, None
+            return tls, None, None
         files = TLSFiles(
             settings.tls_certificate,
             settings.tls_key,
@@ -243,14 +244,15 @@ class _Reader:
             settings.tls_psk_file,
         )
         try:
-            files.load()
+            server_tls = files.load()
         except ValueError as error:
+            server_tls = None
             key = next(
                 (key for key in _TLS_KEYS if str(error).startswith(f"{getattr(settings, key)}:")),
                 "tls_certificate" if "tls_certificate" in given else "tls_psk_file",
             )
             self._say(section, key, str(error))
-        return tls, files
+        return tls, files, server_tls
 
     def _check_listeners(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ini, validation
 from gateway.config import Configuration
 from gateway.errors import ConfigurationError
+from gateway.exports import ExportTable
+from gateway.listeners import nbd_factory
 from gateway.providers import Providers
 from tests.certificates import make_certificates
-from tests.unit.gateway.fakes import FakeProvider
+from tests.unit.gateway.fakes import FakeProvider, resources
 
 LISTEN = "[listen:nbd]\nendpoint = tcp:10809:interface=127.0.0.1\n"
 EXPORT = "[export:a]\nprovider = fake\n"
@@ -223,6 +226,18 @@ def test_tls_is_required_where_a_certificate_is_given(tmp_path: Path) -> None:
         tmp_path, "tls_certificate = DIR/server-cert.pem", "tls_key = DIR/server-key.pem"
     )
     assert check(text).listeners[0].tls == "require"
+
+
+def test_a_factory_is_made_without_reading_a_file_again(tmp_path: Path) -> None:
+    """Factories are made on the reactor's thread, which never waits for a disk."""
+    make_certificates(tmp_path)
+    text = _with_tls(
+        tmp_path, "tls_certificate = DIR/server-cert.pem", "tls_key = DIR/server-key.pem"
+    )
+    (listener,) = check(text).listeners
+    shutil.rmtree(tmp_path)
+    factory = nbd_factory(listener, ExportTable(resources()), None, 30.0)
+    assert factory.tls is listener.server_tls is not None
 
 
 @pytest.mark.parametrize(
