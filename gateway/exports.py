@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -201,13 +200,6 @@ class Offer:
             waiter.callback(None)
 
 
-@attrs.frozen
-class Difference:
-    """What a new set of exports changed, as lines for the log."""
-
-    lines: tuple[str, ...]
-
-
 class ExportTable:
     """Every export of the gateway; listeners see it through a `View`."""
 
@@ -219,15 +211,19 @@ class ExportTable:
         self._retired: list[Offer] = []
         self.default: str | None = None
 
-    def apply(self, specs: Iterable[ExportSpec], default: str | None) -> Difference:
+    def apply(self, specs: Iterable[ExportSpec], default: str | None) -> tuple[str, ...]:
         """
         Offer exactly ``specs`` from now on.
 
         New ones are opened at once. What is open and still wanted is not
         touched. What is no longer wanted, or is to be another storage, is
         hidden from new clients at once and closed when its last client is gone.
+
+        Returns:
+            What changed, as lines for the log.
         """
         wanted = {spec.name: spec for spec in specs}
+        former = set(self._offers)
         lines = []
         for name, offer in list(self._offers.items()):
             spec = wanted.get(name)
@@ -247,13 +243,13 @@ class ExportTable:
                 offers[name] = kept
                 continue
             offers[name] = Offer(spec, self._resources, self._predecessors(spec))
-            if not any(line[2:].startswith(f"export {name}") for line in lines):
+            if name not in former:
                 lines.append(f"+ export {name}")
         self._offers = offers
         self.default = default
         for offer in offers.values():
             offer.warm()
-        return Difference(tuple(lines))
+        return tuple(lines)
 
     def view(self, names: tuple[str, ...] | None, *, clear_text_only: bool = False) -> View:
         """

@@ -248,8 +248,8 @@ class Gateway(Service):
             self._log.error("the configuration stays as it was")
             return
         assert self.exports is not None, "running"
-        difference = self.exports.apply(configuration.exports, configuration.default_export)
-        for line in (*difference.lines, *changes):
+        exports = self.exports.apply(configuration.exports, configuration.default_export)
+        for line in (*exports, *changes):
             self._log.info("reload: {change}", change=line)
         for key in ("state_dir", "threads"):
             if getattr(configuration, key) != getattr(self._configuration, key):

@@ -177,29 +177,34 @@ class ExportTableTests(SynchronousTestCase):
     def test_a_reload_without_changes_changes_nothing(self) -> None:
         """SIGHUP is harmless."""
         self.table.apply([self.spec("a")], None)
-        assert self.table.apply([self.spec("a")], None).lines == ()
+        assert self.table.apply([self.spec("a")], None) == ()
         assert len(self.provider.attempts) == 1
 
     def test_a_reload_adds_removes_and_reopens(self) -> None:
         """The difference is what the log gets."""
         self.table.apply([self.spec("a"), self.spec("b"), self.spec("c")], None)
         self.table.view(None).offer("b").open()
-        difference = self.table.apply(
+        changes = self.table.apply(
             [self.spec("a"), self.spec("c", size=8192), self.spec("d")], None
         )
-        assert difference.lines == (
+        assert changes == (
             "- export b (1 client, until the last is gone)",
             "~ export c",
             "+ export d",
         )
         assert self._names() == ["a", "c", "d"]
 
+    def test_a_new_export_is_told_beside_one_whose_name_it_begins(self) -> None:
+        """Names are compared as a whole."""
+        self.table.apply([self.spec("ab")], None)
+        assert self.table.apply([self.spec("a")], None) == ("- export ab", "+ export a")
+
     def test_a_change_of_words_leaves_the_export_open(self) -> None:
         """Descriptions and allow lists need no reopening."""
         self.table.apply([self.spec("a")], None)
         self.table.view(None).offer("a").open()
-        difference = self.table.apply([self.spec("a", description="new", tls_only=True)], None)
-        assert difference.lines == ("~ export a, stays open",)
+        changes = self.table.apply([self.spec("a", description="new", tls_only=True)], None)
+        assert changes == ("~ export a, stays open",)
         assert self.table.view(None).offer("a").description == "new"
         assert self.provider.now.closes == 0
 
