@@ -108,6 +108,7 @@ class FileExport:
         length = len(data)
         end = offset + length
         before = None
+        written = 0
         in_flight = self._in_flight
         if (
             not fua
@@ -118,14 +119,16 @@ class FileExport:
                 return None
             if not self._map.is_data(offset, end):
                 before = self._map.occupy(offset, end)
-            if self._page_cache.write(offset, data, length, in_flight.lock_holders > 0):
+            written = self._page_cache.write(offset, data, length, in_flight.lock_holders > 0)
+            if written == length:
                 self._flush.changes += 1
                 return None
-        return self._write_later(offset, data, fua, before)
+        return self._write_later(offset, data, fua, before, offset + written)
 
     def _write_later(
-        self, offset: int, data: Buffer, fua: bool, before: list[Run] | None
+        self, offset: int, data: Buffer, fua: bool, before: list[Run] | None, touched: int
     ) -> Deferred[None]:
+        """As `write`; up to ``touched`` it was written before, where the map was ``before``."""
         end = offset + len(data)
 
         def prepare() -> None:
@@ -144,13 +147,16 @@ class FileExport:
                 if not fua:
                     self._flush.changes += 1
                 return
-            if reached > offset:
+            untouched = max(reached, touched)
+            if untouched > offset:
                 self._flush.changes += 1
             has_hole = False
             for start, stop, state in before or ():
                 has_hole = has_hole or state == HOLE
-                if error.errno in NO_SPACE:  # what was not written is as it was
-                    self._map.set(max(start, reached), stop, state)
+                # What was not written is as it was. A durable write may have reached
+                # the cache and failed behind it: then it is data, whatever was told.
+                if error.errno in NO_SPACE and not fua:
+                    self._map.set(max(start, untouched), stop, state)
             raise storage_error(error, request, provisioned=not has_hole)
 
         entry = Entry(offset, end, True, len(data) > INLINE_LIMIT)

@@ -72,38 +72,42 @@ class PageCache:
                 self._can_read = False
             return False
 
-    def write(self, offset: int, data: Buffer, length: int, is_locked: bool) -> bool:
+    def write(self, offset: int, data: Buffer, length: int, is_locked: bool) -> int:
         """
-        Write all of ``data``; False if that would, or might, have to wait.
+        Write ``data`` if that takes no waiting.
 
         Args:
             offset: in the file, bytes.
             data: at most `INLINE_LIMIT` bytes.
             length: of it, bytes.
             is_locked: a thread holds the file's lock in the kernel for long.
+
+        Returns:
+            How many bytes were written: all; none, where it would or might
+            have to wait; or some, which are in the file from now on.
         """
         try:
             if self._can_refuse_writes:
-                return self._try_write(offset, data) == length
+                return self._try_write(offset, data)
             started = self._seconds()
             if (
                 is_locked
                 or self._slow_at <= started < self._slow_at + self._pause
                 or not (self._in_memory or self._needs_no_read(offset, offset + length))
             ):
-                return False
+                return 0
             written = self._pwrite(self._fd, data, offset)
             now = self._seconds()
             if now - started > SLOW_WRITE:
                 self._put_off_writes(now)
-            return written == length
+            return written
         except BlockingIOError:
-            return False
+            return 0
         except OSError as error:
             if self._can_refuse_writes and error.errno == errno.EOPNOTSUPP:
                 self._can_refuse_writes = False
                 return self.write(offset, data, length, is_locked)
-            return False
+            return 0
 
     def _put_off_writes(self, now: float) -> None:
         again = now - self._slow_at < self._pause + LONGEST_PAUSE
