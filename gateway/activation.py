@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Set
 
 import attrs
 
@@ -84,13 +84,12 @@ def started_with() -> MutableMapping[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def choose(address: Address, inherited: tuple[Inherited, ...], taken: set[int]) -> list[Inherited]:
+def choose(address: Address, inherited: tuple[Inherited, ...], taken: Set[int]) -> list[Inherited]:
     """
-    The sockets that a ``systemd`` endpoint means; adds them to ``taken``.
+    The sockets that a ``systemd`` endpoint means.
 
     Args:
-        taken: descriptors that have a listener already. ``systemd`` alone
-            leaves those.
+        taken: descriptors that have a listener already, or had one.
 
     Raises:
         ActivationError: there is none.
@@ -104,14 +103,17 @@ def choose(address: Address, inherited: tuple[Inherited, ...], taken: set[int]) 
     elif address.name:
         chosen = [found for found in inherited if found.name == address.name]
     else:
-        chosen = [found for found in inherited if found.descriptor not in taken]
+        chosen = list(inherited)
     if address.family:
         chosen = [found for found in chosen if found.family == address.family]
-    chosen = [found for found in chosen if found.descriptor not in taken]
     if not chosen:
         have = ", ".join(f"{found.family}:name={found.name}" for found in inherited)
         raise ActivationError(f"{address.text}: no such socket was handed over, got {have}")
-    taken.update(found.descriptor for found in chosen)
+    chosen = [found for found in chosen if found.descriptor not in taken]
+    if not chosen:
+        raise ActivationError(
+            f"{address.text}: a listener has that socket, or had it; a restart makes it free"
+        )
     return chosen
 
 

@@ -165,18 +165,22 @@ class Opener:
         if address.kind == "unix":
             return [unix_sockets.listen(self.reactor, address.path, spec.mode, doorway)]
         if address.kind == "systemd":
-            chosen = choose(address, self.inherited, self._taken)
-            for found in chosen:
-                if not (found.is_local or spec.tls == "require" or spec.allow_insecure):
-                    raise ActivationError(
-                        "other machines can reach the socket that was handed over; "
-                        "expected tls = require, or allow_insecure = yes"
-                    )
-            return [self._adopt(found, doorway) for found in chosen]
+            return self._handed_over(spec, doorway)
         listening: Deferred[IListeningPort] = serverFromString(self.reactor, address.text).listen(
             doorway
         )
         return listening.addCallback(lambda port: [port])
+
+    def _handed_over(self, spec: ListenerSpec, doorway: Doorway) -> list[Any]:
+        chosen = choose(spec.address, self.inherited, self._taken)
+        for found in chosen:
+            if not (found.is_local or spec.tls == "require" or spec.allow_insecure):
+                raise ActivationError(
+                    "other machines can reach the socket that was handed over; "
+                    "expected tls = require, or allow_insecure = yes"
+                )
+        self._taken.update(found.descriptor for found in chosen)
+        return [self._adopt(found, doorway) for found in chosen]
 
     def _adopt(self, found: Inherited, doorway: Doorway) -> Any:
         port: Any

@@ -102,9 +102,9 @@ def test_endpoints_choose_by_family_name_or_index(text: str, chosen: list[Inheri
 
 def test_a_socket_has_one_listener() -> None:
     """``systemd`` alone leaves what others named."""
-    taken: set[int] = set()
-    choose(endpoint("systemd:INET:name=net"), (UNIX, INET), taken)
-    assert choose(endpoint("systemd"), (UNIX, INET), taken) == [UNIX]
+    assert choose(endpoint("systemd"), (UNIX, INET), {INET.descriptor}) == [UNIX]
+    with pytest.raises(ActivationError, match="a restart makes it free"):
+        choose(endpoint("systemd:INET"), (UNIX, INET), {INET.descriptor})
 
 
 @pytest.mark.parametrize("text", ["systemd:INET6", "systemd:UNIX:name=net", "systemd:INET:index=2"])

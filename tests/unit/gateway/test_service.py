@@ -19,7 +19,7 @@ from gateway.activation import Inherited
 from gateway.addresses import endpoint
 from gateway.config import Configuration, ExportSpec, ListenerSpec
 from gateway.errors import ConfigurationError, ExportUnavailable
-from gateway.listeners import CannotListen
+from gateway.listeners import CannotListen, Opener
 from gateway.service import Gateway
 from tests.unit.gateway.fakes import FakeExport, FakeFactory, FakeProvider, spec
 
@@ -296,6 +296,16 @@ class GatewayTests(SynchronousTestCase):
             inherited = (Inherited(made.fileno(), "INET", "", False),)
             with self.assertRaisesRegex(CannotListen, "allow_insecure = yes"):
                 self._gateway(configuration, inherited=inherited).startService()
+
+    def test_a_socket_that_was_refused_is_free_for_a_listener_with_tls(self) -> None:
+        """A reload mends what an earlier one got wrong."""
+        made = socket.create_server(("127.0.0.1", 0))
+        inherited = (Inherited(made.detach(), "INET", "", False),)
+        self.reactor.adoptStreamPort = lambda *call: object()  # type: ignore[method-assign]
+        insecure = attrs.evolve(listener("one", 1), address=endpoint("systemd"))
+        opener = Opener(self.reactor, inherited)
+        self.failureResultOf(opener.open(insecure, object()), CannotListen)
+        self.successResultOf(opener.open(attrs.evolve(insecure, tls="require"), object()))
 
     def test_sockets_handed_over_are_adopted_and_the_originals_closed(self) -> None:
         """The port works on a duplicate (U6)."""
