@@ -105,7 +105,12 @@ class ListenSettings:
     tls_certificate: str | None = setting(
         path, "Our certificate in PEM, followed by those between it and its root.", None
     )
-    tls_key: str | None = setting(path, "The private key of `tls_certificate`, in PEM.", None)
+    tls_key: str | None = setting(
+        path,
+        "The private key of `tls_certificate`, in PEM; a file to which others have no access. "
+        "Access for a group is mentioned in the log.",
+        None,
+    )
     tls_client_ca: str | None = setting(
         path, "Roots of clients' certificates. With it, every TLS client must show one.", None
     )

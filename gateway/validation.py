@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -252,7 +253,21 @@ class _Reader:
                 "tls_certificate" if "tls_certificate" in given else "tls_psk_file",
             )
             self._say(section, key, str(error))
+        else:
+            self._check_key_mode(section, settings.tls_key)
         return tls, files, server_tls
+
+    def _check_key_mode(self, section: str, key: str | None) -> None:
+        # Of key files for PSK this is checked where they are read.
+        mode = stat.S_IMODE(os.stat(key).st_mode) if key is not None else 0
+        if mode & 0o007:
+            self._say(
+                section,
+                "tls_key",
+                f"{key}: got mode {mode:04o}, expected 0600: no access for others",
+            )
+        elif mode & 0o070:
+            _log.warn("{key}: a group has access to the private key", key=key)
 
     def _check_listeners(
         self,

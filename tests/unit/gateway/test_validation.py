@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ini, validation
@@ -270,6 +271,24 @@ def test_tls_that_cannot_be_is_a_mistake_at_its_key(
     make_certificates(tmp_path)
     (problem,) = problems(_with_tls(tmp_path, *lines))
     assert f"[listen:nbd] {key}:" in problem
+
+
+def test_a_private_key_is_not_for_everyone(tmp_path: Path) -> None:
+    """Whoever reads it can be us; a group for keys is usual, and mentioned."""
+    make_certificates(tmp_path)
+    text = _with_tls(
+        tmp_path, "tls_certificate = DIR/server-cert.pem", "tls_key = DIR/server-key.pem"
+    )
+    key = tmp_path / "server-key.pem"
+    key.chmod(0o604)
+    (problem,) = problems(text)
+    assert "[listen:nbd] tls_key:" in problem
+    assert "got mode 0604" in problem
+    for mode, warnings in ((0o640, 1), (0o600, 0)):
+        key.chmod(mode)
+        with capturedLogs() as logs:
+            assert check(text)
+        assert len(logs) == warnings
 
 
 def test_an_export_for_tls_only_cannot_be_listed_where_tls_is_off() -> None:
