@@ -49,7 +49,7 @@ from gateway.nbd.events import (
     TransmissionBegins,
 )
 from gateway.nbd.limits import MAX_STRING, OPTION_DRAIN_MAX, OPTION_PARSE_MAX, Limits
-from gateway.nbd.options import quoted
+from gateway.nbd.strings import quoted
 from gateway.nbd.terms import EXTENDED, SIMPLE, STRUCTURED, Terms, transmission_flags
 
 TLS_OFF = "off"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from gateway.info import ExportInfo
 from gateway.nbd import constants as c
 from gateway.nbd.limits import MAX_PAYLOAD, MAX_QUERIES, MAX_STRING
+from gateway.nbd.strings import quoted, utf8
 
 GREETING = struct.pack(
     ">QQH", c.NBDMAGIC, c.IHAVEOPT, c.NBD_FLAG_FIXED_NEWSTYLE | c.NBD_FLAG_NO_ZEROES
@@ -133,13 +134,13 @@ def reply(option: int, kind: int, data: bytes = b"") -> bytes:
 
 def error(option: int, kind: int, text: str) -> bytes:
     """One error reply; the text is cut to the protocol's limit on strings."""
-    return reply(option, kind, _string(text.replace("\0", "")))
+    return reply(option, kind, utf8(text.replace("\0", "")))
 
 
 def server_reply(name: str, description: str) -> bytes:
     """One entry of the answer to LIST."""
     encoded = name.encode()
-    data = _U32.pack(len(encoded)) + encoded + _string(description)
+    data = _U32.pack(len(encoded)) + encoded + utf8(description)
     return reply(c.NBD_OPT_LIST, c.NBD_REP_SERVER, data)
 
 
@@ -166,7 +167,7 @@ def info_replies(
         data = _U16.pack(c.NBD_INFO_NAME) + name.encode()
         parts.append(reply(option, c.NBD_REP_INFO, data))
     if c.NBD_INFO_DESCRIPTION in items and description:
-        data = _U16.pack(c.NBD_INFO_DESCRIPTION) + _string(description)
+        data = _U16.pack(c.NBD_INFO_DESCRIPTION) + utf8(description)
         parts.append(reply(option, c.NBD_REP_INFO, data))
     preferred = min(max(info.preferred_block, info.minimum_block, 512), MAX_PAYLOAD)
     parts.append(item(">HIII", c.NBD_INFO_BLOCK_SIZE, info.minimum_block, preferred, MAX_PAYLOAD))
@@ -176,18 +177,3 @@ def info_replies(
 def export_name_reply(info: ExportInfo, flags: int, no_zeroes: bool) -> bytes:
     """The bare answer to EXPORT_NAME: 10 bytes, or 134 for clients that want padding."""
     return struct.pack(">QH", info.size, flags) + (b"" if no_zeroes else bytes(124))
-
-
-def _string(text: str) -> bytes:
-    """Text as UTF-8, cut between characters to what the protocol allows."""
-    data = text.encode("utf-8", "replace")[:MAX_STRING]
-    return data.decode("utf-8", "ignore").encode()
-
-
-def quoted(name: str) -> str:
-    """
-    A client's name as it may appear in a text: at most 80 characters, control
-    characters escaped (CVE-2020-10761).
-    """
-    shown = name if len(name) <= 80 else name[:77] + "..."
-    return '"' + "".join(ch if ch.isprintable() else f"\\x{ord(ch):02x}" for ch in shown) + '"'

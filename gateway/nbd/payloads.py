@@ -9,7 +9,7 @@ from gateway.info import MIB
 #: Bytes. Longer payloads are rare, and get memory of their own.
 _SIZE = 2 * MIB
 
-#: Buffers kept when nobody uses them, for all connections of a listener.
+#: Buffers kept when nobody uses them, for all connections together.
 _KEPT = 4
 
 

@@ -29,7 +29,7 @@ _LONGEST_PAUSE = 1024
 
 
 class Polling:
-    """The decision, shared by all links of one listener."""
+    """The decision, shared by all links of one reactor."""
 
     def __init__(self) -> None:
         self._link: object = None
@@ -45,6 +45,11 @@ class Polling:
             return False
         self._streak += 1
         return self._streak > self._pause
+
+    def forget(self, link: object) -> None:
+        """``link`` has ended."""
+        if link is self._link:
+            self._link = None
 
     def found(self) -> None:
         """Asking on found the next request."""

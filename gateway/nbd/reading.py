@@ -55,7 +55,8 @@ async def send_chunks(
                     replies.hole(request, position, stop - position, stop == end)
                     position = stop
                     continue
-                length = min(stop - position, READ_CHUNK)
+                # Cut at multiples, so that no block is read in two parts.
+                length = min(stop - position, READ_CHUNK - position % READ_CHUNK)
                 last = position + length == end
                 if not read_in_place(request, export, outbox, replies, position, length, last):
                     result = export.read(position, length)

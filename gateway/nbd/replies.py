@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from itertools import chain
 
 from gateway.nbd import constants as c
-from gateway.nbd.limits import MAX_STRING
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.requests import Request
+from gateway.nbd.strings import utf8
 from gateway.nbd.terms import EXTENDED, SIMPLE
 
 _DONE = c.NBD_REPLY_FLAG_DONE
@@ -113,7 +113,7 @@ class StructuredReplies(SimpleReplies):
             super().done(request)
 
     def failed(self, request: Request, errno: int, text: str) -> None:
-        message = _message(text)
+        message = utf8(text)
         self._chunk(
             request, c.NBD_REPLY_TYPE_ERROR, _ERROR.pack(errno, len(message)) + message, True
         )
@@ -212,8 +212,3 @@ def framing(name: str, outbox: Outbox) -> SimpleReplies:
     if name == SIMPLE:
         return SimpleReplies(outbox)
     return ExtendedReplies(outbox) if name == EXTENDED else StructuredReplies(outbox)
-
-
-def _message(text: str) -> bytes:
-    encoded = text.encode("utf-8", "replace")[:MAX_STRING]
-    return encoded.decode("utf-8", "ignore").encode()

@@ -29,11 +29,10 @@ from gateway.nbd.events import (
     TransmissionBegins,
 )
 from gateway.nbd.limits import Limits
-from gateway.nbd.options import quoted
-from gateway.nbd.payloads import PayloadMemory
-from gateway.nbd.polling import Polling
 from gateway.nbd.session import Session
+from gateway.nbd.shared import Shared
 from gateway.nbd.socket_link import SocketLink, takes_over
+from gateway.nbd.strings import quoted
 from gateway.nbd.tls import ServerTLS, UnauthenticatedPeer
 from gateway.nbd.transport_link import TransportLink
 
@@ -104,6 +103,8 @@ class NBDProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._ended = True
         self._stop_timeout()
+        if self._link is not None:
+            self._link.ended()
         if self.session is not None:
             self.session.connection_lost()
             self.log.info(
@@ -118,6 +119,7 @@ class NBDProtocol(Protocol):
                 peer=self.peer,
                 reason=reason.getErrorMessage(),
             )
+        self._link = self.session = None
         self.factory.gone(self)
         self._release_all_but("")
 
@@ -209,13 +211,11 @@ class NBDProtocol(Protocol):
     def _export_failed(self, failure: Failure, offer: IOffer) -> None:
         if self._ended:
             return
-        if failure.check(ExportUnavailable):
-            text = failure.getErrorMessage()
-        else:
+        if not failure.check(ExportUnavailable):
             self.log.failure("bug: opening export {export}", failure, export=offer.name)
-            text = "internal error, see the server's log"
+        # Why is the operator's to know: it names files and hosts.
         self._handshake.export_refused(
-            hs.UNKNOWN, f"export {quoted(offer.name)} cannot be opened: {text}"
+            hs.UNKNOWN, f"export {quoted(offer.name)} cannot be opened, see the server's log"
         )
 
     def _drop(self, reason: str) -> None:
@@ -251,16 +251,16 @@ class NBDProtocol(Protocol):
         )
         link: SocketLink | TransportLink
         if takes_over(self.transport):
-            link = SocketLink(factory.reactor, self.transport, factory.polling)
+            link = SocketLink(factory.reactor, self.transport, factory.shared)
         else:
-            link = TransportLink(self.transport)
+            link = TransportLink(factory.reactor, self.transport)
         self._link = link
         self.session = Session(
             event.terms,
             self._opened[event.name][1],
             self._handshake.unparsed(),
             factory.limits,
-            factory.payload_memory,
+            factory.shared,
             factory.reactor,
             link.progress,
         )
@@ -309,6 +309,7 @@ class NBDFactory(ServerFactory):
         reactor: for time and descriptors.
         tls: needed unless ``tls_mode`` is "off".
         tls_mode: "off", "allow" (exports decide) or "require".
+        shared: with the other listeners on the same reactor.
     """
 
     log = Logger()
@@ -323,6 +324,7 @@ class NBDFactory(ServerFactory):
         tls: ServerTLS | None = None,
         tls_mode: str = hs.TLS_OFF,
         limits: Limits | None = None,
+        shared: Shared | None = None,
     ) -> None:
         if tls is None and tls_mode != hs.TLS_OFF:
             raise ValueError(f"tls_mode {tls_mode} without TLS material")
@@ -332,8 +334,7 @@ class NBDFactory(ServerFactory):
         self.tls_mode = tls_mode
         self.limits = limits or Limits()
         self.shutting_down = False
-        self.polling = Polling()
-        self.payload_memory = PayloadMemory()
+        self.shared = shared or Shared()
         self.connections: set[NBDProtocol] = set()
         self._all_gone: Deferred[None] | None = None
 

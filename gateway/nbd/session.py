@@ -31,12 +31,15 @@ from gateway.nbd.errnos import to_nbd
 from gateway.nbd.inbox import Inbox
 from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
-from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
 from gateway.nbd.replies import framing
 from gateway.nbd.requests import Request
+from gateway.nbd.shared import Shared
 from gateway.nbd.terms import Terms
 from gateway.nbd.zeroing import PIECE, write_zeroes
+
+#: Seconds after which other connections have their turn.
+_TURN = 0.001
 
 #: Bytes. Longer READs are sent in chunks where the framing allows it.
 _SHORT_READ = 64 * 1024
@@ -48,7 +51,7 @@ class Session:
         terms: what the handshake agreed.
         export: open; whoever opened it closes it.
         unparsed: bytes that came behind the handshake.
-        memory: for long payloads, shared by the connections of a listener.
+        shared: with the other connections of the process.
         reactor: for turns between the pieces of long work.
         answered_later: called when replies appeared outside of `serve`.
 
@@ -65,12 +68,12 @@ class Session:
         export: IExport,
         unparsed: bytes,
         limits: Limits,
-        memory: PayloadMemory,
+        shared: Shared,
         reactor: Any,
         answered_later: Callable[[], None],
     ) -> None:
-        self.inbox = Inbox(terms, unparsed, memory)
-        self._memory = memory
+        self.inbox = Inbox(terms, unparsed, shared.payload_memory)
+        self._shared = shared
         self.outbox = Outbox()
         self.requests = 0
         self._terms = terms
@@ -84,21 +87,12 @@ class Session:
         self._room: list[Deferred[None]] = []
         self._serving = False
         self._lost = False
-        self._commands: dict[int, Callable[[Request], Any]] = {
-            c.NBD_CMD_READ: self._read,
-            c.NBD_CMD_WRITE: self._write,
-            c.NBD_CMD_FLUSH: self._flush,
-            c.NBD_CMD_TRIM: self._trim,
-            c.NBD_CMD_CACHE: self._cache,
-            c.NBD_CMD_WRITE_ZEROES: self._write_zeroes,
-            c.NBD_CMD_BLOCK_STATUS: self._block_status,
-        }
 
     # What the link asks.
 
     def serve(self) -> None:
         """
-        Begin every request that is here, as far as outbox and limits allow.
+        Begin the requests that are here, as far as outbox, limits and time allow.
 
         Raises:
             ProtocolViolation: the connection must be dropped.
@@ -107,35 +101,43 @@ class Session:
         # turns within turns would go as deep as requests are queued.
         self._serving = True
         try:
-            self._serve()
+            self._serve(self._shared.clock() + _TURN)
         finally:
             self._serving = False
 
-    def _serve(self) -> None:
-        self._begin_requests()
+    def _serve(self, until: float) -> None:
+        clock = self._shared.clock
+        more = self._begin_requests(until)
         # Long reads go on last: they would fill the outbox again and again,
         # and short requests would never get their turn.
-        while self._room and not self.outbox.full:
+        while self._room and not self.outbox.full and clock() < until:
             self._room.pop(0).callback(None)
             # One that is through with it makes way for the next.
-            self._begin_requests()
+            more = self._begin_requests(until)
+        if more:
+            # Looked up when it is due: the connection may be gone by then.
+            self._reactor.callLater(0, lambda: self._answered_later())
 
-    def _begin_requests(self) -> None:
+    def _begin_requests(self, until: float) -> bool:
+        """Answers with whether time ran out before requests did."""
+        clock = self._shared.clock
         next_request = self.inbox.next_request
-        commands = self._commands
         while not self.stalled:
             request = next_request()
             if request is None:
-                break
+                return False
             self.requests += 1
             refusal = request.refusal
             if refusal is not None:
                 self._replies.failed(request, refusal.errno, refusal.text)
-                continue
-            try:
-                commands[request.type](request)
-            except Exception:
-                self._fail(Failure(), request)
+            else:
+                try:
+                    _COMMANDS[request.type](self, request)
+                except Exception:
+                    self._fail(Failure(), request)
+            if clock() >= until:
+                return True
+        return False
 
     @property
     def stalled(self) -> bool:
@@ -163,6 +165,9 @@ class Session:
     def connection_lost(self) -> None:
         """Nobody reads replies any more; what storage has begun, it finishes."""
         self._lost = True
+        # The link holds us and this holds the link: dead connections would
+        # keep their buffers until the garbage collector came by.
+        self._answered_later = _nobody
         waiting, self._room = self._room, []
         for room in waiting:
             room.errback(Failure(ConnectionLost()))
@@ -183,91 +188,80 @@ class Session:
             chunks = Deferred.fromCoroutine(
                 send_chunks(request, self._export, outbox, replies, self._wait_for_room)
             )
-            self._later(chunks, request, self._sent, min(length, READ_CHUNK))
+            self._answer(chunks, request, self._sent, READ_CHUNK)
             return
         result = self._export.read(request.offset, length)
-        if isinstance(result, Deferred):
-            self._later(result, request, self._have_read, length)
-        else:
-            self._have_read(result, request)
+        self._answer(result, request, self._have_read, length)
 
     def _have_read(self, data: Any, request: Request) -> None:
         offset, length = request.offset, request.length
         send_data(request, self.outbox, self._replies, data, offset, length, True)
 
+    def _sent(self, result: Any, request: Request) -> None:
+        """The chunks were the answer."""
+
     def _write(self, request: Request) -> None:
-        fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
         if not request.length:
             # Nothing to write, so nothing to make durable either.
             self._replies.done(request)
             return
+        fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
         result = self._export.write(request.offset, request.payload, fua)
-        if isinstance(result, Deferred):
-            self._later(result, request, self._written, request.length)
-        else:
-            self._written(None, request)
+        self._answer(result, request, self._written, request.length)
 
     def _written(self, result: Any, request: Request) -> None:
         self._replies.done(request)
-        self._memory.give_back(request.payload)
+        self._shared.payload_memory.give_back(request.payload)
 
     def _flush(self, request: Request) -> None:
-        self._now_or_later(self._export.flush(), request)
+        self._answer(self._export.flush(), request, self._done)
 
     def _trim(self, request: Request) -> None:
-        fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
         if not request.length:
             self._replies.done(request)
             return
-        self._now_or_later(self._export.trim(request.offset, request.length, fua), request)
+        fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
+        result = self._export.trim(request.offset, request.length, fua)
+        self._answer(result, request, self._done)
 
     def _cache(self, request: Request) -> None:
         if not request.length:
             self._replies.done(request)
             return
-        self._now_or_later(self._export.cache(request.offset, request.length), request)
+        self._answer(self._export.cache(request.offset, request.length), request, self._done)
 
     def _write_zeroes(self, request: Request) -> None:
-        flags = request.flags
-        if not request.length:
+        offset, length, flags = request.offset, request.length, request.flags
+        if not length:
             self._replies.done(request)
             return
         may_trim = not flags & c.NBD_CMD_FLAG_NO_HOLE
         fua = bool(flags & c.NBD_CMD_FLAG_FUA)
         fast = bool(flags & c.NBD_CMD_FLAG_FAST_ZERO)
-        if self._terms.info.abilities.write_zeroes:
-            try:
-                result = self._export.write_zeroes(
-                    request.offset, request.length, may_trim, fua, fast
+        try:
+            if not self._terms.info.abilities.write_zeroes:
+                raise NotFast
+            result = self._export.write_zeroes(offset, length, may_trim, fua, fast)
+        except NotFast:
+            if fast:
+                raise
+            result = Deferred.fromCoroutine(
+                write_zeroes(
+                    self._export,
+                    offset,
+                    length,
+                    may_trim,
+                    fua,
+                    lambda: deferLater(self._reactor, 0),
+                    lambda: self._lost,
                 )
-            except NotFast:
-                if fast:
-                    raise
-            else:
-                self._now_or_later(result, request)
-                return
-        elif fast:
-            raise NotFast
-        writing = Deferred.fromCoroutine(
-            write_zeroes(
-                self._export,
-                request.offset,
-                request.length,
-                may_trim,
-                fua,
-                lambda: deferLater(self._reactor, 0),
-                lambda: self._lost,
             )
-        )
-        self._later(writing, request, self._done, min(request.length, PIECE))
+        self._answer(result, request, self._done, min(length, PIECE))
 
     def _block_status(self, request: Request) -> None:
         first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
         result = self._export.extents(request.offset, request.length, first_only)
-        if isinstance(result, Deferred):
-            self._later(result, request, self._have_extents, 0)
-        else:
-            self._have_extents(result, request)
+        self._answer(result, request, self._have_extents)
 
     def _have_extents(self, extents: Any, request: Request) -> None:
         replies = self._replies
@@ -277,34 +271,33 @@ class Session:
         longest = replies.longest_status
         if first_only:
             longest = min(longest, request.length)
+        cap = 1 if first_only else EXTENT_CAP
         for context in contexts:
-            words = status_words(
-                extents, context, request.length, longest, 1 if first_only else EXTENT_CAP
-            )
+            words = status_words(extents, context, request.length, longest, cap)
             replies.status(request, context.id, words, context is contexts[-1])
+
+    def _done(self, result: Any, request: Request) -> None:
+        """A command whose success carries no data."""
+        self._replies.done(request)
 
     # Answers.
 
-    def _now_or_later(self, result: Any, request: Request) -> None:
-        """A command whose success carries no data."""
-        if isinstance(result, Deferred):
-            self._later(result, request, self._done, 0)
-        else:
-            self._replies.done(request)
-
-    def _later(
+    def _answer(
         self,
-        result: Deferred[Any],
+        result: Any,
         request: Request,
         answer: Callable[[Any, Request], None],
-        cost: int,
+        cost: int = 0,
     ) -> None:
         """
-        Answer when ``result`` fires.
+        Call ``answer`` with the result: now, or when it comes.
 
         Args:
             cost: bytes held until then.
         """
+        if not isinstance(result, Deferred):
+            answer(result, request)
+            return
         self._in_flight += 1
         self._in_flight_bytes += cost
         result.addBoth(self._arrived, request, answer, cost)
@@ -328,12 +321,6 @@ class Session:
         if not self._serving:
             self._answered_later()
 
-    def _done(self, result: Any, request: Request) -> None:
-        self._replies.done(request)
-
-    def _sent(self, result: Any, request: Request) -> None:
-        """The chunks were the answer."""
-
     def _fail(self, failure: Failure, request: Request) -> None:
         error = failure.value
         assert error is not None
@@ -354,3 +341,18 @@ class Session:
             # What fills the outbox came from storage just now: nobody sends it yet.
             self._answered_later()
         return room
+
+
+def _nobody() -> None:
+    """Who waits for answers when the connection is gone."""
+
+
+_COMMANDS: dict[int, Callable[[Session, Request], None]] = {
+    c.NBD_CMD_READ: Session._read,
+    c.NBD_CMD_WRITE: Session._write,
+    c.NBD_CMD_FLUSH: Session._flush,
+    c.NBD_CMD_TRIM: Session._trim,
+    c.NBD_CMD_CACHE: Session._cache,
+    c.NBD_CMD_WRITE_ZEROES: Session._write_zeroes,
+    c.NBD_CMD_BLOCK_STATUS: Session._block_status,
+}

@@ -22,8 +22,9 @@ from zope.interface import implementer
 from gateway.info import MIB
 from gateway.nbd.inbox import ProtocolViolation
 from gateway.nbd.outbox import Outbox
-from gateway.nbd.polling import TURN, WINDOW, Polling
+from gateway.nbd.polling import TURN, WINDOW
 from gateway.nbd.session import Session
+from gateway.nbd.shared import Shared
 
 #: Bytes; the kernel gives as much of it as ``net.core.wmem_max`` allows.
 _SEND_BUFFER = MIB
@@ -69,11 +70,11 @@ class SocketLink:
     Args:
         reactor: one that polls descriptors.
         transport: a stream connection of Twisted's, idle.
-        polling: shared by the links that share the reactor.
+        shared: with the other connections of the process.
     """
 
-    def __init__(self, reactor: Any, transport: Any, polling: Polling) -> None:
-        self._polling = polling
+    def __init__(self, reactor: Any, transport: Any, shared: Shared) -> None:
+        self._shared = shared
         self._reactor = reactor
         self._transport = transport
         self._socket: socket = transport.getHandle()
@@ -109,7 +110,7 @@ class SocketLink:
         # A client with many requests in flight is served best in batches,
         # which gather while we are away.
         shallow = self.session.requests - before <= _SHALLOW
-        if why is None and shallow and self._polling.worthwhile(self):
+        if why is None and shallow and self._shared.polling.worthwhile(self):
             why = self._ask_on()
         return None if why is _NOTHING else why
 
@@ -140,7 +141,7 @@ class SocketLink:
 
     def _ask_on(self) -> Any:
         """More turns without the reactor, as long as each next request comes at once."""
-        clock, polling, session = self._reactor.seconds, self._polling, self.session
+        clock, polling, session = self._shared.clock, self._shared.polling, self.session
         last = clock()
         end = last + TURN
         # With answers outstanding it is not the client that we wait for.
@@ -195,6 +196,9 @@ class SocketLink:
         except ProtocolViolation as violation:
             session.log.info("dropping a client: {reason}", reason=violation)
             return main.CONNECTION_LOST
+        except Exception:
+            session.log.failure("bug: dropping a client")
+            return main.CONNECTION_LOST
         if session.finished:
             self.close()
             return None
@@ -243,8 +247,12 @@ class SocketLink:
             self._give_back()
             self._transport.connectionLost(reason)
 
+    def ended(self) -> None:
+        """The connection is gone; `_give_back` was all there is to do."""
+
     def _give_back(self) -> None:
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
+        self._shared.polling.forget(self)
         del self._transport.doWrite
         self._closed = True

@@ -15,6 +15,9 @@ from zope.interface import implementer
 from gateway.nbd.inbox import ProtocolViolation
 from gateway.nbd.session import Session
 
+#: Seconds for a client to take its last replies and, with TLS, to say goodbye.
+_GOODBYE = 2.0
+
 
 @implementer(IPushProducer)
 class TransportLink:
@@ -22,11 +25,14 @@ class TransportLink:
     A session on a Twisted transport.
 
     Args:
+        reactor: for time.
         transport: any ``ITransport`` that takes a push producer.
     """
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, reactor: Any, transport: Any) -> None:
+        self._reactor = reactor
         self._transport = transport
+        self._deadline: Any = None
         self._blocked = False
         self._paused = False
         self._closed = False
@@ -53,6 +59,10 @@ class TransportLink:
             self._turn(session)
         except ProtocolViolation as violation:
             session.log.info("dropping a client: {reason}", reason=violation)
+            self.abort()
+            return
+        except Exception:
+            session.log.failure("bug: dropping a client")
             self.abort()
             return
         if session.finished:
@@ -99,15 +109,23 @@ class TransportLink:
         self._blocked = True
 
     def close(self) -> None:
-        """End in order."""
+        """End in order: what was sent arrives, if the client takes it in time."""
         if not self._closed:
             self._closed = True
             self._transport.unregisterProducer()
             self._transport.loseConnection()
+            # A silent client would otherwise keep TLS waiting for its goodbye.
+            self._deadline = self._reactor.callLater(_GOODBYE, self._transport.abortConnection)
 
     def abort(self) -> None:
         """End now."""
         if not self._closed:
             self._closed = True
             self._transport.unregisterProducer()
-            self._transport.abortConnection()
+        self._transport.abortConnection()
+
+    def ended(self) -> None:
+        """The connection is gone."""
+        self._closed = True
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()

@@ -45,7 +45,8 @@ async def write_zeroes(
             if extent.zero:
                 position += run
                 continue
-        run = min(run, PIECE)
+        # Cut at multiples, so that no block is written in two parts.
+        run = min(run, PIECE - position % PIECE)
         written = export.write(position, memoryview(_ZEROES)[:run], False)
         if isinstance(written, Deferred):
             await written

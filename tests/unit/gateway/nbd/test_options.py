@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.info import ExportInfo
 from gateway.nbd import options
 from gateway.nbd.options import ContextRequest, InfoRequest, InvalidOption, TooManyQueries
+from gateway.nbd.strings import quoted
 from tests import wire_format as w
 
 INVALID_INFO = {
@@ -138,10 +139,10 @@ def test_quoted_names_are_short_and_printable(character: str) -> None:
     """
     H13, B5: at most 80 characters of a name, control characters escaped.
     """
-    shown = options.quoted("a" + character + "b" * 5000)
+    shown = quoted("a" + character + "b" * 5000)
     assert shown.isprintable()
     assert len(shown) < 100
-    assert options.quoted("disk") == '"disk"'
+    assert quoted("disk") == '"disk"'
 
 
 def test_info_replies_are_exact() -> None:

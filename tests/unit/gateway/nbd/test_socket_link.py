@@ -14,9 +14,8 @@ from backends.memory import MemoryProvider
 from gateway.info import MIB
 from gateway.interfaces import Resources
 from gateway.nbd.limits import Limits
-from gateway.nbd.payloads import PayloadMemory
-from gateway.nbd.polling import Polling
 from gateway.nbd.session import Session
+from gateway.nbd.shared import Shared
 from gateway.nbd.socket_link import SocketLink
 from gateway.nbd.terms import STRUCTURED, Terms, transmission_flags
 
@@ -103,10 +102,11 @@ class Line:
         for offset in range(0, 64 * MIB, MIB):
             self.export.write(offset, b"x" * MIB, False)
         info = self.export.info
+        shared = Shared()
         terms = Terms(info, STRUCTURED, (), transmission_flags(info, STRUCTURED, False))
-        self.link = SocketLink(self.reactor, self.transport, Polling())
+        self.link = SocketLink(self.reactor, self.transport, shared)
         self.session = Session(
-            terms, self.export, b"", Limits(), PayloadMemory(), self.reactor, self.link.progress
+            terms, self.export, b"", Limits(), shared, self.reactor, self.link.progress
         )
         self.link.start(self.session)
 
