@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from backends.file.failures import SyncFailed
+from backends.file.failures import NO_SPACE, SyncFailed
 from backends.file.syscalls import Syscalls
 from gateway.errors import Unavailable
 from gateway.interfaces import Buffer
@@ -38,7 +38,7 @@ def write(
         that is the end of the data.
 
     Raises:
-        SyncFailed: it was written but not made durable.
+        SyncFailed: making it durable failed, or may have.
     """
     piece: Callable[[Syscalls, int, memoryview, int], int] = _write_durably if fua else _write
     rest = memoryview(data)
@@ -71,7 +71,14 @@ def _write_durably(syscalls: Syscalls, fd: int, data: memoryview, offset: int) -
     try:
         return syscalls.pwritev(fd, (data,), offset, os.RWF_DSYNC)
     except OSError as error:
-        # Not written, or written and not made durable? Only the latter loses
-        # changes, and earlier ones with it; writing once more tells.
-        _write(syscalls, fd, data, offset)
+        if error.errno in NO_SPACE:
+            # Not written, or written and no space to make it durable? Only the
+            # latter loses changes, and earlier ones with it: write once more.
+            try:
+                _write(syscalls, fd, data, offset)
+            except OSError as again:
+                if again.errno in NO_SPACE:
+                    raise
+        # Any other error may be the write-back of earlier writes, of which the
+        # kernel tells once; what a second attempt says does not undo it.
         raise SyncFailed(f"write at {offset}: {error.strerror}") from error

@@ -113,6 +113,32 @@ def test_a_durable_write_that_reached_the_cache_alone_fails_later_flushes(bench)
         bench.wait(bench.export.flush())
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (errno.EIO, errno.EIO),
+        (errno.EIO, errno.ENOSPC),
+        (errno.EROFS, errno.EROFS),
+        (errno.ENOSPC, errno.EIO),
+        (errno.ENOSPC, None),
+    ],
+)
+def test_a_durable_write_that_took_the_error_of_earlier_ones_fails_later_flushes(
+    bench, first, second
+):
+    """
+    The kernel tells once that write-back failed: told to a write, a flush still says it.
+    """
+    bench.export.write(65536, b"a" * 4096, False)
+    bench.kernel.answers["pwritev+dsync"] = [first]
+    bench.kernel.answers["pwritev"] = [second]
+    with pytest.raises(Unavailable):
+        bench.wait(bench.export.write(0, b"a" * 4096, True))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="lost"):
+            bench.wait(bench.export.flush())
+
+
 def test_a_durable_write_that_was_not_written_loses_nothing(bench):
     """
     No space for a write with FUA is an answer, not a lost change: flushing goes on.

@@ -57,7 +57,6 @@ def test_a_failure_lets_the_next_one_begin(bench):
     A request that fails does not hold up those that waited for it.
     """
     bench.kernel.answers["pwritev+dsync"] = [errno.EIO]
-    bench.kernel.answers["pwritev"] = [errno.EIO]
     first = bench.export.write(0, b"a" * 4096, True)
     second = bench.export.write(0, b"b" * 4096, False)
     bench.threads.drain()
