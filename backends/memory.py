@@ -10,7 +10,7 @@ from zope.interface import implementer
 from backends.extents import extents
 from backends.zero_map import DATA, HOLE, ZERO, ZeroMap
 from gateway import settings
-from gateway.errors import Closed, NoSpace
+from gateway.errors import Closed, NoSpace, Unavailable
 from gateway.info import KIB, MAX_EXPORT_SIZE, Abilities, ExportInfo, Extent
 from gateway.interfaces import Buffer, IExport, IStorageProvider, Resources
 
@@ -67,8 +67,10 @@ class MemoryExport:
     A disk of sparse pages; every call is answered now.
 
     A page that is in `_pages` or, under a limit, in `_reserved` is paid for.
-    Wherever the map does not say ``HOLE`` the page is paid for, so that a
-    write there never lacks space.
+    Wherever the map does not say ``HOLE`` the page is paid for, except where
+    it gave up a hole for lack of runs: so every write pays for what it finds
+    unpaid, whatever the map says, and one that cannot pay where no hole was
+    reported fails with another error than "no space".
 
     Args:
         size: bytes.
@@ -120,8 +122,9 @@ class MemoryExport:
         if not length:
             return
         end = offset + length
-        if not self._map.is_data(offset, end):
+        if self._limit is not None:
             self._pay(offset, end)
+        if not self._map.is_data(offset, end):
             self._map.set(offset, end, DATA)
         source = memoryview(data)
         done = 0
@@ -190,6 +193,7 @@ class MemoryExport:
 
         Raises:
             NoSpace: the limit does not allow it.
+            Unavailable: nor that, where none of the range is a hole.
         """
         if self._limit is None:
             return
@@ -201,7 +205,8 @@ class MemoryExport:
                 page for page in wanted if page not in self._pages and page not in self._reserved
             ]
         if len(wanted) > self._limit or len(missing) > free:
-            raise NoSpace(
+            kind = NoSpace if self._map.has_hole(start, end) else Unavailable
+            raise kind(
                 f"{len(wanted) * PAGE} bytes of pages do not fit: {max(free, 0) * PAGE} bytes"
                 f" of the limit of {self._limit * PAGE} are free"
             )

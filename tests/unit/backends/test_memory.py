@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from backends.memory import PAGE, MemoryExport, MemoryProvider, MemorySettings
-from gateway.errors import NoSpace
+from backends.zero_map import HOLE, ZeroMap
+from gateway.errors import NoSpace, Unavailable
 from gateway.info import MAX_EXPORT_SIZE
 from gateway.interfaces import IStorageProvider
 from gateway.settings import read
@@ -147,3 +148,59 @@ def test_what_is_not_a_hole_can_always_be_written(data):
             export.write(offset, b"b" * extent.length, False)
         offset += extent.length
     assert export.resident <= limit
+
+
+def with_few_runs(size, limit):
+    """An export whose map takes holes for data as soon as it has more than three runs."""
+    export = MemoryExport(size, limit=limit)
+    export._map = ZeroMap(size, HOLE, max_runs=3)
+    return export
+
+
+def test_a_hole_taken_for_data_is_paid_for():
+    """
+    What the map gave up for lack of runs costs its pages as a hole does; where no hole is
+    reported, lack of space is another error.
+    """
+    export = with_few_runs(8 * PAGE, 2 * PAGE)
+    for page in (1, 3):
+        export.write(page * PAGE, b"a", False)
+    (taken,) = [page for page in (0, 2, 4) if export._map.is_data(page * PAGE, page * PAGE + 1)]
+    with pytest.raises(Unavailable, match="do not fit"):
+        export.write(taken * PAGE, b"b", False)
+    with pytest.raises(Unavailable, match="do not fit"):
+        export.write_zeroes(taken * PAGE, 1, False, False, False)
+    assert bytes(export.read(taken * PAGE, 1)) == b"\0"
+    assert export.resident == 2 * PAGE
+    export.trim(PAGE, PAGE, False)
+    export.write(taken * PAGE, b"b", False)
+    assert export.resident == 2 * PAGE
+
+
+@given(st.data())
+def test_no_sequence_of_requests_exceeds_the_limit(data):
+    """
+    With a map that forgets holes: the limit holds, and no extent without ``hole`` fails for
+    lack of space.
+    """
+    size, limit = 6 * PAGE, 3 * PAGE
+    export = with_few_runs(size, limit)
+    places = st.integers(0, 24).map(lambda n: n * PAGE // 4)
+    for _ in range(data.draw(st.integers(1, 15))):
+        start, end = sorted(data.draw(st.tuples(places, places)))
+        kind = data.draw(st.sampled_from(["write", "write", "zero", "provide", "trim"]))
+        has_hole = start < end and any(
+            extent.hole for extent in export.extents(start, end - start, False)
+        )
+        try:
+            if kind == "write":
+                export.write(start, b"a" * (end - start), False)
+            elif kind == "trim":
+                export.trim(start, end - start, False)
+            else:
+                export.write_zeroes(start, end - start, kind == "zero", False, False)
+        except NoSpace:
+            assert has_hole
+        except Unavailable:
+            assert not has_hole
+        assert export.resident + len(export._reserved) * PAGE <= limit
