@@ -83,9 +83,11 @@ class IExport(Interface):
             fast: the client would rather write than wait.
 
         Raises:
-            NotFast: raised now, never later, and with nothing changed: the
-                export has no way that beats writing zeroes. A plain request
-                may be answered so as well; the caller then writes them.
+            NotFast: raised now, and with nothing changed: the export has no
+                way that beats writing zeroes. A plain request may be answered
+                so as well; the caller then writes them. A fast request alone
+                may also fail so later, when the store refuses, before it has
+                changed anything, what it had promised.
         """
 
     def trim(offset: int, length: int, fua: bool) -> NowOrLater[None]:

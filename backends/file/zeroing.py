@@ -19,7 +19,7 @@ from backends.file.syscalls import (
     Syscalls,
 )
 from backends.zero_map import HOLE, ZERO
-from gateway.errors import NotFast
+from gateway.errors import NotFast, Unavailable
 from gateway.info import MIB
 
 Run: TypeAlias = tuple[int, int, int]
@@ -154,17 +154,20 @@ def zero(syscalls: Syscalls, fd: int, way: Way, start: int, end: int, fast: bool
     Zero a range by ``way``; what that refuses is written. Blocking.
 
     Raises:
-        NotFast: ``fast`` and refused, nothing was changed. The probe said
-            otherwise: only here is a fast request refused late; the next one
-            is refused at once.
+        NotFast: ``fast`` and refused at the first piece: nothing was changed.
+            The probe said otherwise: only here is a fast request refused late.
+        Unavailable: ``fast`` and refused behind a piece that was zeroed:
+            neither refusing nor writing is lawful then.
         OSError: also `SyncFailed`; the range may be zeroed in part.
     """
     try:
         return way(start, end)
     except Refused as refused:
         _, reached, _ = refused.done
-        if fast and reached == start:
-            raise NotFast(f"zero at {start}: the store refused to") from refused
+        if fast:
+            if reached == start:
+                raise NotFast(f"zero at {start}: the store refused to") from refused
+            raise Unavailable(f"zero at {start}: the store stopped at {reached}") from refused
         write_zeroes(syscalls, fd, reached, end)
         return [refused.done, (reached, end, ZERO)]
 

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from backends.file.syscalls import TMPFS_MAGIC
+from backends.file.zeroing import PIECE
 from backends.zero_map import ZERO
 from gateway.errors import NoSpace, NotFast, ReadOnly, Unavailable
 from tests.doubles.kernel import FakeKernel, bare_kernel
@@ -196,6 +197,28 @@ def test_a_fast_request_refused_by_surprise_changes_nothing_and_latches(full):
         bench.export.write_zeroes(0, 4096, True, False, True)
     assert bench.kernel.calls == []
     assert bench.bytes(0, MIB) == b"a" * MIB
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL])
+@pytest.mark.parametrize("may_trim", [False, True])
+def test_a_fast_request_stopped_on_its_way_is_neither_refused_nor_written(
+    bench_at, tmp_path, error, may_trim
+):
+    """
+    Behind a piece that was zeroed it is an error: "nothing was changed" would be a lie, and
+    writing the rest is what the client would not wait for.
+    """
+    bench = bench_at(tmp_path / "disk.raw", 2 * PIECE)
+    for offset in (0, PIECE):
+        bench.wait(bench.export.write(offset, b"a" * 4096, False))
+    call = "punch" if may_trim else "zero"
+    bench.kernel.answers[call] = [None, error]
+    bench.kernel.calls.clear()
+    with pytest.raises(Unavailable):
+        bench.wait(bench.export.write_zeroes(0, 2 * PIECE, may_trim, False, True))
+    assert bench.kernel.calls == [call, call]
+    assert bench.bytes(0, 4096) == bytes(4096)
+    assert bench.bytes(PIECE, 4096) == b"a" * 4096
 
 
 def test_a_trim_refused_by_surprise_keeps_the_bytes(full):
