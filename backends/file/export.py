@@ -74,7 +74,7 @@ class FileExport:
             raise Closed("the export is closed")
         in_flight = self._in_flight
         end = offset + len(buffer)
-        if in_flight.entries and in_flight.overlaps(offset, end, False):
+        if in_flight.count and in_flight.overlaps(offset, end, False):
             return False
         if self._page_cache.read(offset, buffer):
             return True
@@ -87,9 +87,10 @@ class FileExport:
         if self._closed:
             raise Closed("the export is closed")
         end = offset + length
-        if not length or (
-            not self._in_flight.overlaps(offset, end, False) and self._map.reads_zero(offset, end)
-        ):
+        if not length:
+            return b""
+        earlier = self._in_flight.overlaps(offset, end, False)
+        if not earlier and self._map.reads_zero(offset, end):
             return bytes(length)
 
         def work() -> Buffer:
@@ -100,33 +101,36 @@ class FileExport:
                 raise self._error(result, f"read at {offset}")
             return result  # type: ignore[no-any-return]  # what work returned
 
-        return self._in_flight.run(Entry(offset, end, False), work, conclude)
+        return self._in_flight.run(Entry(offset, end, False), earlier, work, conclude)
 
     def write(self, offset: int, data: Buffer, fua: bool) -> NowOrLater[None]:
         if self._closed:
             raise Closed("the export is closed")
         length = len(data)
         end = offset + length
+        if not length:
+            return None
         before = None
         written = 0
         in_flight = self._in_flight
-        if (
-            not fua
-            and length <= INLINE_LIMIT
-            and not (in_flight.entries and in_flight.overlaps(offset, end, True))
-        ):
-            if not length:
-                return None
+        earlier = in_flight.overlaps(offset, end, True) if in_flight.count else []
+        if not fua and length <= INLINE_LIMIT and not earlier:
             if not self._map.is_data(offset, end):
                 before = self._map.occupy(offset, end)
             written = self._page_cache.write(offset, data, length, in_flight.lock_holders > 0)
             if written == length:
                 self._flush.changes += 1
                 return None
-        return self._write_later(offset, data, fua, before, offset + written)
+        return self._write_later(offset, data, fua, earlier, before, offset + written)
 
     def _write_later(
-        self, offset: int, data: Buffer, fua: bool, before: list[Run] | None, touched: int
+        self,
+        offset: int,
+        data: Buffer,
+        fua: bool,
+        earlier: list[Entry],
+        before: list[Run] | None,
+        touched: int,
     ) -> Deferred[None]:
         """As `write`; up to ``touched`` it was written before, where the map was ``before``."""
         end = offset + len(data)
@@ -160,7 +164,7 @@ class FileExport:
             raise storage_error(error, request, provisioned=not has_hole)
 
         entry = Entry(offset, end, True, len(data) > INLINE_LIMIT)
-        return self._in_flight.run(entry, work, conclude, prepare)
+        return self._in_flight.run(entry, earlier, work, conclude, prepare)
 
     def write_zeroes(
         self, offset: int, length: int, may_trim: bool, fua: bool, fast: bool
@@ -170,8 +174,9 @@ class FileExport:
         if not length:
             return None
         end = offset + length
+        earlier = self._in_flight.overlaps(offset, end, True)
         if (
-            not self._in_flight.overlaps(offset, end, True)
+            not earlier
             and self._map.reads_zero(offset, end)
             and (may_trim or not self._map.has_hole(offset, end))
         ):
@@ -179,9 +184,11 @@ class FileExport:
         way = None if self._zeroing is None else self._zeroing.way(offset, end, may_trim, fast)
         if way is None:
             raise NotFast(f"zero {length} bytes at {offset}: this store can only write them")
-        return self._zero(offset, end, way, fua, fast)
+        return self._zero(offset, end, earlier, way, fua, fast)
 
-    def _zero(self, offset: int, end: int, way: Way, fua: bool, fast: bool) -> Deferred[None]:
+    def _zero(
+        self, offset: int, end: int, earlier: list[Entry], way: Way, fua: bool, fast: bool
+    ) -> Deferred[None]:
         provisioned = False
 
         def prepare() -> None:
@@ -201,7 +208,8 @@ class FileExport:
                 raise self._error(result, f"zero at {offset}", provisioned)
             self._zeroed(result, fua)
 
-        return self._in_flight.run(Entry(offset, end, True, True), work, conclude, prepare)
+        entry = Entry(offset, end, True, True)
+        return self._in_flight.run(entry, earlier, work, conclude, prepare)
 
     def trim(self, offset: int, length: int, fua: bool) -> NowOrLater[None]:
         if self._closed:
@@ -209,7 +217,8 @@ class FileExport:
         if not length:
             return None
         end = offset + length
-        if self._map.is_hole(offset, end) and not self._in_flight.overlaps(offset, end, True):
+        earlier = self._in_flight.overlaps(offset, end, True)
+        if not earlier and self._map.is_hole(offset, end):
             return self._flush.flush() if fua else None
         way = None if self._zeroing is None else self._zeroing.trim_way()
         if way is None:
@@ -227,7 +236,7 @@ class FileExport:
                 raise self._error(result, f"trim at {offset}")
             self._zeroed(result, fua)
 
-        return self._in_flight.run(Entry(offset, end, True, True), work, conclude)
+        return self._in_flight.run(Entry(offset, end, True, True), earlier, work, conclude)
 
     def _zeroed(self, runs: list[Run], durable: bool) -> None:
         for start, end, state in runs:
@@ -259,7 +268,8 @@ class FileExport:
             if isinstance(result, Failure) and not result.check(OSError):
                 result.raiseException()
 
-        return self._in_flight.run(Entry(offset, end, False), work, conclude)
+        earlier = self._in_flight.overlaps(offset, end, False)
+        return self._in_flight.run(Entry(offset, end, False), earlier, work, conclude)
 
     def close(self) -> NowOrLater[None]:
         if self._closing is None:

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from backends.file.overlaps import Overlaps
+
 T = TypeVar("T")
 
 
@@ -50,30 +52,30 @@ class InFlight:
         call_in_thread: as in `gateway.interfaces.Resources`.
 
     Attributes:
-        entries: in the order they came. Empty nearly always: ask that before
-            `overlaps`.
+        count: of the requests. 0 nearly always: ask that before `overlaps`.
         lock_holders: how many of those that run hold the file's lock in the
             kernel for long.
     """
 
-    __slots__ = ("_call_in_thread", "_when_idle", "entries", "lock_holders")
+    __slots__ = ("_call_in_thread", "_changes", "_reads", "_when_idle", "count", "lock_holders")
 
     def __init__(self, call_in_thread: Callable[..., Deferred[Any]]) -> None:
         self._call_in_thread = call_in_thread
         self._when_idle: Callable[[], None] | None = None
-        self.entries: dict[Entry, None] = {}
+        self._changes: Overlaps[Entry] = Overlaps()
+        self._reads: Overlaps[Entry] = Overlaps()
+        self.count = 0
         self.lock_holders = 0
 
-    def overlaps(self, start: int, end: int, changes: bool) -> bool:
-        """Whether a request on this range would have to wait."""
-        for entry in self.entries:
-            if entry.start < end and start < entry.end and (changes or entry.changes):
-                return True
-        return False
+    def overlaps(self, start: int, end: int, changes: bool) -> list[Entry]:
+        """The requests that one on this range, which is not empty, has to wait for."""
+        found = self._changes.with_range(start, end)
+        return found + self._reads.with_range(start, end) if changes else found
 
     def run(
         self,
         entry: Entry,
+        earlier: list[Entry],
         work: Callable[[], Any],
         conclude: Callable[[Any], T],
         prepare: Callable[[], None] | None = None,
@@ -83,6 +85,7 @@ class InFlight:
 
         Args:
             entry: a new one.
+            earlier: what `overlaps` answered for it, just now.
             work: blocking; runs in the thread.
             conclude: called on the reactor with the result, or a `Failure`,
                 before anything that waited begins; its result is the answer.
@@ -106,15 +109,11 @@ class InFlight:
             self._done(entry)
             answer.callback(concluded)
 
-        for earlier in self.entries:
-            if (
-                earlier.start < entry.end
-                and entry.start < earlier.end
-                and (entry.changes or earlier.changes)
-            ):
-                earlier.followers.append(entry)
-                entry.earlier += 1
-        self.entries[entry] = None
+        for other in earlier:
+            other.followers.append(entry)
+        entry.earlier = len(earlier)
+        self.count += 1
+        (self._changes if entry.changes else self._reads).add(entry)
         if entry.earlier:
             entry.begin = begin
         else:
@@ -123,20 +122,21 @@ class InFlight:
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once nothing is in flight: now, or when that comes about."""
-        if self.entries:
+        if self.count:
             self._when_idle = call
         else:
             call()
 
     def _done(self, entry: Entry) -> None:
         """Take a request off and begin those that waited for it alone."""
-        del self.entries[entry]
+        self.count -= 1
+        (self._changes if entry.changes else self._reads).remove(entry)
         for follower in entry.followers:
             follower.earlier -= 1
             if not follower.earlier:
                 begin = follower.begin
                 del follower.begin  # it refers to the entry: payloads would wait for the collector
                 begin()
-        if not self.entries and self._when_idle is not None:
+        if not self.count and self._when_idle is not None:
             call, self._when_idle = self._when_idle, None
             call()

@@ -27,9 +27,11 @@ def test_overlapping_requests_run_in_the_order_they_came(requests, data):
     log = []
     answers = []
     for number, (start, length, changes) in enumerate(requests):
+        entry = Entry(start, start + length, changes)
         answers.append(
             in_flight.run(
-                Entry(start, start + length, changes),
+                entry,
+                in_flight.overlaps(entry.start, entry.end, changes),
                 lambda: None,
                 lambda _, number=number: log.append(("done", number)),
                 lambda number=number: log.append(("begun", number)),
