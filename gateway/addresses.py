@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -27,6 +28,7 @@ class Address:
         port: of tcp and tcp6.
         path: of unix: the socket.
         mode: of unix: permissions, if the string has them.
+        backlog: of tcp and tcp6: how many wait to be accepted; empty by default.
         family: of systemd: ``UNIX``, ``INET``, ``INET6``, or empty for any.
         name: of systemd: a ``FileDescriptorName``, or empty.
         index: of systemd: a position among the sockets, or None.
@@ -38,6 +40,7 @@ class Address:
     port: int = 0
     path: str = ""
     mode: int | None = None
+    backlog: str = ""
     family: str = ""
     name: str = ""
     index: int | None = None
@@ -52,11 +55,45 @@ class Address:
             return is_loopback(self.host)
         return self.kind in ("unix", "systemd")
 
+    @property
+    def place(self) -> Hashable:
+        """What is the same for two addresses that one socket can serve."""
+        if self.kind in ("tcp", "tcp6"):
+            return ("tcp", self.port, _bound(self.host))
+        if self.kind == "unix":
+            return ("unix", self.path)
+        if self.kind == "systemd":
+            return ("systemd", self.family, self.name, self.index)
+        return self.text
+
+    @property
+    def is_any_port(self) -> bool:
+        """Each socket gets another port."""
+        return self.kind in ("tcp", "tcp6") and self.port == 0
+
+    def overlaps(self, other: Address) -> bool:
+        """Whether the kernel refuses to open one of them beside the other."""
+        kinds = ("tcp", "tcp6")
+        if self.kind not in kinds or other.kind not in kinds or self.is_any_port:
+            return False
+        mine, others = _bound(self.host), _bound(other.host)
+        # An IPv6 socket for all interfaces may take IPv4 as well.
+        return self.port == other.port and bool({mine, others} & {"0.0.0.0", "::"})
+
     def under(self, base: str) -> Address:
         """The same with a relative socket path made absolute."""
         if self.kind != "unix":
             return self
         return attrs.evolve(self, path=os.path.join(base, os.path.expanduser(self.path)))
+
+
+def _bound(host: str) -> str:
+    """The interface as the kernel sees it."""
+    host = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def is_loopback(host: str) -> bool:
@@ -107,7 +144,7 @@ def _tcp(text: str, kind: str, positional: list[str], named: dict[str, str]) -> 
             ipaddress.ip_address(host)
     except ValueError:
         raise BadValue(f"{example}, where colons of the address are written \\:") from None
-    return Address(text, kind, host=host, port=int(port))
+    return Address(text, kind, host=host, port=int(port), backlog=named.get("backlog", ""))
 
 
 def _unix(text: str, positional: list[str], named: dict[str, str]) -> Address:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.logger import Logger
 
 from gateway import unix_sockets
 from gateway.activation import ActivationError, Inherited, choose
@@ -60,13 +61,20 @@ class Doorway(ServerFactory):
     Attributes:
         factory: for those who connect from now on. Beside what Twisted asks
             of one it has ``shut_down()``, which ends its connections, and
-            ``connections``, which is true while there are some.
+            ``connections``, a collection of those there are.
     """
 
+    _log = Logger()
     noisy = False
 
-    def __init__(self, factory: Any) -> None:
+    def __init__(self, factory: Any, max_connections: int) -> None:
+        """
+        Args:
+            max_connections: more are closed at once, those of former
+                factories included.
+        """
         self.factory = factory
+        self._max_connections = max_connections
         self._former: list[Any] = []
 
     def startFactory(self) -> None:
@@ -76,17 +84,32 @@ class Doorway(ServerFactory):
         self.factory.doStop()
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
+        # Factories count their own.
+        if self._former and self.count() >= self._max_connections:
+            self._log.warn("too many connections, with those from before a reload; one turned away")
+            return None
         protocol: Protocol | None = self.factory.buildProtocol(addr)
         return protocol
 
-    def replace(self, factory: Any) -> None:
+    def replace(self, factory: Any, max_connections: int) -> None:
         """Put ``factory`` behind the port."""
         factory.doStart()
         self.factory.doStop()
         self._former.append(self.factory)
+        self.factory = factory
+        self._max_connections = max_connections
+        self.count()
+
+    def take_over(self, other: Doorway) -> None:
+        """Answer for the connections that came through a doorway whose port is closed."""
+        self._former += [other.factory, *other._former]
+        self.count()
+
+    def count(self) -> int:
+        """How many connections that came through here there are."""
         # Not for ever: SIGHUP may come each night.
         self._former = [former for former in self._former if former.connections]
-        self.factory = factory
+        return sum(len(factory.connections) for factory in (self.factory, *self._former))
 
     def shut_down(self) -> Deferred[Any]:
         """End every connection that came through here; fires when all are gone."""
@@ -105,6 +128,8 @@ class Listener:
         ports: one; with socket activation perhaps several.
     """
 
+    _log = Logger()
+
     def __init__(self, spec: ListenerSpec, doorway: Doorway, ports: list[Any]) -> None:
         self.spec = spec
         self.doorway = doorway
@@ -115,13 +140,17 @@ class Listener:
         if spec.mode != self.spec.mode:
             for port in self.ports:
                 if isinstance(port, unix_sockets.OwnPort):
-                    port.change_mode(spec.mode)
-        self.doorway.replace(factory)
+                    try:
+                        port.change_mode(spec.mode)
+                    except OSError as error:
+                        self._log.error("{reason}", reason=str(error))
+        self.doorway.replace(factory, spec.max_connections)
         self.spec = spec
 
     def stop_listening(self) -> Deferred[Any]:
         """Accept nobody any more; connections go on."""
-        return gatherResults([maybeDeferred(port.stopListening) for port in self.ports])
+        ports, self.ports = self.ports, []
+        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
 
 
 @attrs.define
@@ -138,7 +167,7 @@ class Opener:
     inherited: tuple[Inherited, ...] = ()
     _taken: set[int] = attrs.field(factory=set, init=False)
 
-    def open(self, spec: ListenerSpec, factory: Any) -> Deferred[Listener]:
+    def open(self, spec: ListenerSpec, doorway: Doorway) -> Deferred[Listener]:
         """
         Start to listen. For everything but unusual endpoints the answer is
         there at once, before anyone can have connected.
@@ -146,7 +175,6 @@ class Opener:
         Raises:
             CannotListen: with the reason, through the ``Deferred``.
         """
-        doorway = Doorway(factory)
         opening: Deferred[list[Any]] = maybeDeferred(self._ports, spec, doorway)
 
         def opened(ports: list[Any]) -> Listener:

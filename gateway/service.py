@@ -21,6 +21,7 @@ from gateway.config import Configuration, ListenerSpec
 from gateway.errors import ConfigurationError
 from gateway.exports import ExportTable
 from gateway.interfaces import Resources
+from gateway.listener_table import ListenerTable
 from gateway.listeners import FACTORIES, CannotListen, Listener, MakeFactory, Opener
 
 #: Seconds beyond the protocol's own bound before connections are given up.
@@ -38,7 +39,6 @@ class Gateway(Service):
     closed, then the threads end.
 
     Attributes:
-        listeners: those that listen, by name.
         exports: None before the start.
     """
 
@@ -75,14 +75,17 @@ class Gateway(Service):
         self._factories = factories
         self._set_signal = set_signal
         self._make_pool = make_pool
-        self._opener: Opener | None = None
         self._pool: Any = None
         self._former_signal: Any = None
-        self._former_listeners: list[Listener] = []
         self._reloading: Deferred[None] | None = None
         self._reload_again = False
-        self.listeners: dict[str, Listener] = {}
+        self._table: ListenerTable | None = None
         self.exports: ExportTable | None = None
+
+    @property
+    def listeners(self) -> dict[str, Listener]:
+        """Those that listen, by name."""
+        return self._table.listeners if self._table is not None else {}
 
     # Start
 
@@ -100,7 +103,7 @@ class Gateway(Service):
         self.exports = ExportTable(
             Resources(self._reactor, self._call_in_thread, configuration.state_dir)
         )
-        self._opener = Opener(self._reactor, self._inherited)
+        self._table = ListenerTable(Opener(self._reactor, self._inherited))
         try:
             self._prepare()
             late = self._bind(configuration)
@@ -119,10 +122,12 @@ class Gateway(Service):
 
     def _bind(self, configuration: Configuration) -> list[Deferred[None]]:
         """Returns those that are not there yet."""
+        assert self._table is not None, "started"
         late: list[Deferred[None]] = []
         for spec in configuration.listeners:
             refused: list[Failure] = []
-            listening = self._open(spec).addCallback(self._add).addErrback(refused.append)
+            listening = self._table.open(spec, self._factory(spec, configuration))
+            listening.addErrback(refused.append)
             if refused:
                 refused[0].raiseException()
             if not listening.called:
@@ -139,29 +144,16 @@ class Gateway(Service):
 
     def _give_up(self, error: Exception) -> None:
         self._log.critical("nbdgateway cannot start: {reason}", reason=str(error))
-        for listener in self.listeners.values():
-            listener.stop_listening()
-        self.listeners = {}
+        if self._table is not None:
+            self._table.stop_listening()
+            self._table = None
         # twistd lets the exception out; the sentence above is all there is to say.
         sys.excepthook = _quiet_for(error, sys.excepthook)
-
-    def _open(self, spec: ListenerSpec) -> Deferred[Listener]:
-        assert self._opener is not None, "started"
-        return self._opener.open(spec, self._factory(spec, self._configuration))
 
     def _factory(self, spec: ListenerSpec, configuration: Configuration) -> Any:
         assert self.exports is not None, "started"
         return self._factories[spec.protocol](
             spec, self.exports, self._reactor, configuration.shutdown_timeout
-        )
-
-    def _add(self, listener: Listener) -> None:
-        self.listeners[listener.spec.name] = listener
-        self._log.info(
-            "listening for {protocol} on {address}, tls {tls}",
-            protocol=listener.spec.protocol,
-            address=listener.spec.address.text,
-            tls=listener.spec.tls,
         )
 
     def _call_in_thread(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
@@ -178,13 +170,13 @@ class Gateway(Service):
     async def _stop(self) -> None:
         if self._reloading is not None:
             await self._reloading
-        listeners = [*self.listeners.values(), *self._former_listeners]
         self._log.info("stopping")
-        await self._logged(gatherResults([one.stop_listening() for one in listeners]))
+        assert self._table is not None, "started"
+        await self._logged(self._table.stop_listening())
         # Each protocol bounds this by itself; here is only the last resort
         # that keeps a fault there from keeping changes from being flushed.
         ending: Deferred[Any] = Deferred()
-        gatherResults([one.doorway.shut_down() for one in listeners]).chainDeferred(ending)
+        self._table.shut_down().chainDeferred(ending)
         ending.addTimeout(self._configuration.shutdown_timeout + _GRACE, self._reactor)
         await self._logged(ending)
         assert self.exports is not None, "started"
@@ -237,7 +229,12 @@ class Gateway(Service):
             configuration = await self._call_in_thread(load)
             if not self.running:
                 return
-            changes = await self._change_listeners(configuration)
+            assert self._table is not None, "running"
+            changes = await self._table.change(
+                configuration.listeners,
+                lambda spec: self._factory(spec, configuration),
+                all_anew=configuration.shutdown_timeout != self._configuration.shutdown_timeout,
+            )
         except ConfigurationError as error:
             for problem in error.problems:
                 self._log.error("{problem}", problem=problem)
@@ -246,6 +243,8 @@ class Gateway(Service):
         except CannotListen as error:
             self._log.error("{problem}", problem=str(error))
             self._log.error("the configuration stays as it was")
+            return
+        if not self.running:
             return
         assert self.exports is not None, "running"
         exports = self.exports.apply(configuration.exports, configuration.default_export)
@@ -256,54 +255,6 @@ class Gateway(Service):
                 self._log.warn("reload: {key} changes when the gateway is restarted", key=key)
         self._configuration = configuration
         self._log.info("configuration reloaded")
-
-    async def _change_listeners(self, configuration: Configuration) -> list[str]:
-        """What can fail comes first; from the first change on, nothing can."""
-        wanted = {spec.name: spec for spec in configuration.listeners}
-        factories = {
-            name: self._factory(spec, configuration)
-            for name, spec in wanted.items()
-            if self._is_changed(name, spec)
-        }
-        opened: list[Listener] = []
-        assert self._opener is not None, "running"
-        try:
-            for name, factory in factories.items():
-                if not self._stays(wanted[name]):
-                    opened.append(await self._opener.open(wanted[name], factory))
-        except CannotListen:
-            for listener in opened:
-                await listener.stop_listening()
-            raise
-        changes = []
-        for name, listener in list(self.listeners.items()):
-            spec = wanted.get(name)
-            if spec is None or not self._stays(spec):
-                changes.append(f"{'-' if spec is None else '~'} listener {name}")
-                del self.listeners[name]
-                # Its connections go on, and are ended with the gateway.
-                self._former_listeners.append(listener)
-                await self._logged(listener.stop_listening())
-            elif name in factories:
-                if spec != listener.spec:
-                    changes.append(f"~ listener {name}")
-                listener.change(spec, factories[name])
-        for listener in opened:
-            name = listener.spec.name
-            if not any(change.endswith(f" listener {name}") for change in changes):
-                changes.append(f"+ listener {name}")
-            self._add(listener)
-        return changes
-
-    def _stays(self, spec: ListenerSpec) -> bool:
-        """Whether a listener of that name goes on at the same address."""
-        listener = self.listeners.get(spec.name)
-        return listener is not None and listener.spec.address == spec.address
-
-    def _is_changed(self, name: str, spec: ListenerSpec) -> bool:
-        # With TLS always: the files may hold new certificates.
-        listener = self.listeners.get(name)
-        return listener is None or listener.spec != spec or spec.tls_files is not None
 
 
 def _quiet_for(error: Exception, hook: Callable[..., Any]) -> Callable[..., Any]:

@@ -99,7 +99,15 @@ class OwnPort(unix.Port):
         self._made = (found.st_dev, found.st_ino)
 
     def change_mode(self, mode: int) -> None:
-        """Set other permissions; connections are not affected."""
+        """
+        Set other permissions; connections are not affected.
+
+        Raises:
+            OSError: the file is gone, or another one.
+        """
+        found = os.lstat(self._bindPath)
+        if (found.st_dev, found.st_ino) != self._made:
+            raise OSError(f"{os.fsdecode(self._bindPath)} is another socket by now")
         os.chmod(self._bindPath, mode)
 
     def stopListening(self, *reason: Any) -> Deferred[None]:

@@ -286,9 +286,9 @@ class _Reader:
                         section, "exports", f'got "{name}", which is for TLS only, and tls = off'
                     )
             address = listener.address
-            key = (address.kind, address.path or address.text)
-            if addresses.setdefault(key, listener.name) != listener.name and address.port != 0:
-                self._say(section, "endpoint", f"[listen:{addresses[key]}] has the same one")
+            first = addresses.setdefault(address.place, listener.name)
+            if first != listener.name and not address.is_any_port:
+                self._say(section, "endpoint", f"[listen:{first}] has the same one")
             if activated and address.kind != "systemd":
                 self._say(
                     section,

@@ -153,6 +153,30 @@ def test_sighup_adds_and_removes_exports_and_listeners(directory: Path, start: S
     assert greets(directory / "nbd.sock")
 
 
+def test_a_listener_is_renamed_and_widened_by_sighup(
+    directory: Path, start: Start, free_port: int
+) -> None:
+    """The kernel refuses the wider port while the narrow one is open."""
+    inner = f"[listen:u]\nendpoint = tcp:{free_port}:interface=127.0.0.1\n"
+    wider = f"[listen:v]\nendpoint = tcp:{free_port}\nallow_insecure = yes\n"
+    configure(directory, "a", listen=inner)
+    gateway = start("--config", "gw.ini")
+    gateway.wait_for("export a is open")
+    with socket.create_connection(("127.0.0.1", free_port)) as before:
+        assert before.recv(8) == b"NBDMAGIC"
+        for count, listen in enumerate((wider, inner, inner.replace("u]", "w]")), 1):
+            configure(directory, "a", listen=listen)
+            gateway.hang_up()
+            gateway.wait_for("configuration reloaded", count=count)
+            with socket.create_connection(("127.0.0.1", free_port)) as client:
+                assert client.recv(8, socket.MSG_WAITALL) == b"NBDMAGIC"
+        gateway.wait_for("reload: ~ listener w, was u")
+        before.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while before.recv(64):
+                pass
+
+
 def test_a_daemon_has_a_pid_file_and_ends_on_sigterm(directory: Path) -> None:
     """Exports are opened and threads are started behind the fork."""
     listen = "[listen:u]\nendpoint = unix:nbd.sock\n"

@@ -82,3 +82,38 @@ def test_socket_paths_are_measured_in_bytes() -> None:
     assert path_problem("/" + "x" * 106) is None
     assert "107" in (path_problem("/" + "x" * 107) or "")
     assert path_problem("/" + "ä" * 54) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("tcp:1", "tcp:1:interface=0.0.0.0", True),
+        ("tcp:1:interface=localhost", "tcp:1:interface=127.0.0.1:backlog=9", True),
+        ("tcp6:1", "tcp:1:interface=\\:\\:", True),
+        ("tcp:1", "tcp:1:interface=127.0.0.1", False),
+        ("tcp:1", "tcp:2", False),
+        ("unix:/s", "unix:/s:mode=600", True),
+        ("unix:/s", "unix:/t", False),
+        ("systemd:INET", "systemd:INET6", False),
+    ],
+)
+def test_a_place_is_what_one_socket_can_serve(one: str, other: str, same: bool) -> None:
+    """Options do not move a port."""
+    assert (endpoint(one).place == endpoint(other).place) is same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("tcp:1", "tcp:1:interface=127.0.0.1", True),
+        ("tcp6:1", "tcp:1:interface=127.0.0.1", True),
+        ("tcp:1:interface=127.0.0.1", "tcp:1:interface=127.0.0.2", False),
+        ("tcp:0", "tcp:0:interface=127.0.0.1", False),
+        ("tcp:1", "tcp:2", False),
+        ("unix:/s", "tcp:1", False),
+    ],
+)
+def test_a_port_for_all_interfaces_excludes_others(one: str, other: str, overlap: bool) -> None:
+    """As Linux gives them out."""
+    assert endpoint(one).overlaps(endpoint(other)) is overlap
+    assert endpoint(other).overlaps(endpoint(one)) is overlap

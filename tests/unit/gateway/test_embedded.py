@@ -30,7 +30,7 @@ def _listeners(directory: str) -> list[Listener]:
     configuration = embedded.configuration(directory, providers=Providers(plugins=()))
     port = Port(IPv4Address("TCP", "127.0.0.1", 10809))
     return [
-        Listener(spec, Doorway(FakeFactory(spec, None, None, 0)), [port])
+        Listener(spec, Doorway(FakeFactory(spec, None, None, 0), 1), [port])
         for spec in configuration.listeners
     ]
 

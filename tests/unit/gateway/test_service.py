@@ -19,7 +19,7 @@ from gateway.activation import Inherited
 from gateway.addresses import endpoint
 from gateway.config import Configuration, ExportSpec, ListenerSpec
 from gateway.errors import ConfigurationError, ExportUnavailable
-from gateway.listeners import CannotListen, Opener
+from gateway.listeners import CannotListen, Doorway, Opener
 from gateway.service import Gateway
 from tests.unit.gateway.fakes import FakeExport, FakeFactory, FakeProvider, spec
 
@@ -304,8 +304,10 @@ class GatewayTests(SynchronousTestCase):
         self.reactor.adoptStreamPort = lambda *call: object()  # type: ignore[method-assign]
         insecure = attrs.evolve(listener("one", 1), address=endpoint("systemd"))
         opener = Opener(self.reactor, inherited)
-        self.failureResultOf(opener.open(insecure, object()), CannotListen)
-        self.successResultOf(opener.open(attrs.evolve(insecure, tls="require"), object()))
+        self.failureResultOf(opener.open(insecure, Doorway(object(), 1)), CannotListen)
+        self.successResultOf(
+            opener.open(attrs.evolve(insecure, tls="require"), Doorway(object(), 1))
+        )
 
     def test_sockets_handed_over_are_adopted_and_the_originals_closed(self) -> None:
         """The port works on a duplicate (U6)."""
