@@ -1,8 +1,9 @@
 """Requests that are in threads, and the order among those that overlap.
 
 A request that overlaps an earlier one, of which at least one changes bytes,
-begins when that one is done; all others begin at once. So changes land in
-the order they were handed in, and no read sees half of one.
+begins when that one is done; all others begin at once, or when one of the
+export's `Lanes` is free. So changes land in the order they were handed in,
+and no read sees half of one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from backends.file.lanes import WIDTH, Lanes
 from backends.file.overlaps import Overlaps
 
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class InFlight:
 
     Args:
         call_in_thread: as in `gateway.interfaces.Resources`.
+        width: how many are in threads at once.
 
     Attributes:
         count: of the requests. 0 nearly always: ask that before `overlaps`.
@@ -57,10 +60,19 @@ class InFlight:
             kernel for long.
     """
 
-    __slots__ = ("_call_in_thread", "_changes", "_reads", "_when_idle", "count", "lock_holders")
+    __slots__ = (
+        "_call_in_thread",
+        "_changes",
+        "_lanes",
+        "_reads",
+        "_when_idle",
+        "count",
+        "lock_holders",
+    )
 
-    def __init__(self, call_in_thread: Callable[..., Deferred[Any]]) -> None:
+    def __init__(self, call_in_thread: Callable[..., Deferred[Any]], width: int = WIDTH) -> None:
         self._call_in_thread = call_in_thread
+        self._lanes = Lanes(width)
         self._when_idle: Callable[[], None] | None = None
         self._changes: Overlaps[Entry] = Overlaps()
         self._reads: Overlaps[Entry] = Overlaps()
@@ -94,6 +106,9 @@ class InFlight:
         answer: Deferred[T] = Deferred()
 
         def begin() -> None:
+            self._lanes.enter(start)
+
+        def start() -> None:
             if prepare is not None:
                 prepare()
             self.lock_holders += entry.holds_lock
@@ -107,6 +122,7 @@ class InFlight:
             except Exception:
                 concluded = Failure()
             self._done(entry)
+            self._lanes.leave()
             answer.callback(concluded)
 
         for other in earlier:

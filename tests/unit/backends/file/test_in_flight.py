@@ -23,7 +23,7 @@ def test_overlapping_requests_run_in_the_order_they_came(requests, data):
     the first is done before the second begins; others run at once.
     """
     threads = ManualThreads()
-    in_flight = InFlight(threads.call_in_thread)
+    in_flight = InFlight(threads.call_in_thread, len(requests))
     log = []
     answers = []
     for number, (start, length, changes) in enumerate(requests):
