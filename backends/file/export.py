@@ -17,6 +17,7 @@ from zope.interface import implementer
 from backends.extents import extents
 from backends.file import blocking, zeroing
 from backends.file.block_device import DeviceZeroing
+from backends.file.closing import Closing
 from backends.file.failures import NO_SPACE, SyncFailed, storage_error
 from backends.file.flushing import SharedFlush
 from backends.file.in_flight import Entry, InFlight
@@ -58,7 +59,9 @@ class FileExport:
                 syscalls, disk.fd, disk.size, disk.device, self._sync_if_dirty
             )
         self._closed = False
-        self._closing: list[Deferred[None]] | None = []
+        self._closing = Closing(
+            disk.fd, self._flush, self._in_flight.when_idle, resources.call_in_thread
+        )
         self.info = ExportInfo(
             size=disk.size,
             read_only=read_only,
@@ -272,31 +275,8 @@ class FileExport:
         return self._in_flight.run(Entry(offset, end, False), earlier, work, conclude)
 
     def close(self) -> NowOrLater[None]:
-        if self._closing is None:
-            return None
-        done: Deferred[None] = Deferred()
-        self._closing.append(done)
-        if not self._closed:
-            self._closed = True
-            self._in_flight.when_idle(self._flush_and_release)
-        return done
-
-    def _flush_and_release(self) -> None:
-        try:
-            flushed = self._flush.flush()
-        except Unavailable:
-            self._release(Failure())
-        else:
-            if isinstance(flushed, Deferred):
-                flushed.addBoth(self._release)
-            else:
-                self._release(None)
-
-    def _release(self, result: Any) -> None:
-        os.close(self._fd)  # and with it the locks
-        waiting, self._closing = self._closing or [], None
-        for done in waiting:
-            done.callback(result)
+        self._closed = True
+        return self._closing.close()
 
     def _sync_if_dirty(self) -> None:
         if not self._flush.is_clean:
