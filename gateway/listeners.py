@@ -19,8 +19,10 @@ from gateway.config import ListenerSpec
 from gateway.exports import ExportTable
 from gateway.nbd.limits import Limits
 from gateway.nbd.server import NBDFactory
+from gateway.nbd.shared import Shared
 
-#: Makes the factory of a protocol; see `nbd_factory`.
+#: Makes what speaks a protocol behind a listener. The last argument is how many
+#: seconds there are for what is in flight when it stops.
 MakeFactory = Callable[[ListenerSpec, ExportTable, Any, float], Any]
 
 
@@ -28,29 +30,32 @@ class CannotListen(Exception):
     """A listener did not get its port; the text says which and why."""
 
 
-def nbd_factory(
-    spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
-) -> Any:
-    """
-    What speaks NBD behind ``spec``.
+class NBDFactories:
+    """Makes the NBD factories of one gateway; all of them share what there is one of."""
 
-    Args:
-        shutdown_timeout: seconds for what is in flight when it stops.
-    """
-    return NBDFactory(
-        table.view(spec.exports, clear_text_only=spec.tls == "off"),
-        reactor=reactor,
-        tls=spec.server_tls,
-        tls_mode=spec.tls,
-        limits=Limits(
-            handshake_timeout=spec.handshake_timeout,
-            max_connections=spec.max_connections,
-            shutdown_timeout=shutdown_timeout,
-        ),
-    )
+    def __init__(self) -> None:
+        self._shared = Shared()
+
+    def __call__(
+        self, spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
+    ) -> NBDFactory:
+        return NBDFactory(
+            table.view(spec.exports, clear_text_only=spec.tls == "off"),
+            reactor=reactor,
+            tls=spec.server_tls,
+            tls_mode=spec.tls,
+            limits=Limits(
+                handshake_timeout=spec.handshake_timeout,
+                max_connections=spec.max_connections,
+                shutdown_timeout=shutdown_timeout,
+            ),
+            shared=self._shared,
+        )
 
 
-FACTORIES: dict[str, MakeFactory] = {"nbd": nbd_factory}
+def factories() -> dict[str, MakeFactory]:
+    """For one gateway: how to speak each protocol."""
+    return {"nbd": NBDFactories()}
 
 
 class Doorway(ServerFactory):

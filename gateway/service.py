@@ -22,7 +22,8 @@ from gateway.errors import ConfigurationError
 from gateway.exports import ExportTable
 from gateway.interfaces import Resources
 from gateway.listener_table import ListenerTable
-from gateway.listeners import FACTORIES, CannotListen, Listener, MakeFactory, Opener
+from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
+from gateway.listeners import factories as make_factories
 
 #: Seconds beyond the protocol's own bound before connections are given up.
 _GRACE = 5.0
@@ -53,7 +54,7 @@ class Gateway(Service):
         prepare: Callable[[], None] = lambda: None,
         announce: Callable[[list[Listener]], None] = lambda listeners: None,
         reactor: Any = None,
-        factories: dict[str, MakeFactory] = FACTORIES,
+        factories: dict[str, MakeFactory] | None = None,
         set_signal: Callable[[int, Any], Any] = signal.signal,
         make_pool: Callable[..., Any] = ThreadPool,
     ) -> None:
@@ -72,7 +73,7 @@ class Gateway(Service):
         self._prepare = prepare
         self._announce = announce
         self._reactor = reactor
-        self._factories = factories
+        self._factories = make_factories() if factories is None else factories
         self._set_signal = set_signal
         self._make_pool = make_pool
         self._pool: Any = None

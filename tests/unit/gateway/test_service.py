@@ -259,6 +259,26 @@ class GatewayTests(SynchronousTestCase):
         self.successResultOf(self.gateway.stopService())
         assert former.shut_downs == 0
 
+    def test_all_listeners_share_what_a_process_has_one_of(self) -> None:
+        """Also those that a reload made: limits of memory are not multiplied."""
+        gateway = Gateway(
+            self._configuration([listener("one", 1), listener("two", 2)], []),
+            reload=self._load,
+            reactor=self.reactor,
+            set_signal=lambda number, call: None,
+            make_pool=FakePool,
+        )
+        gateway.startService()
+        before = gateway.listeners["one"].doorway.factory
+        shared = {id(one.doorway.factory.shared) for one in gateway.listeners.values()}
+        self.next = self._configuration(
+            [listener("one", 1, max_connections=5), listener("three", 3)], []
+        )
+        gateway.reload()
+        assert gateway.listeners["one"].doorway.factory is not before
+        shared |= {id(one.doorway.factory.shared) for one in gateway.listeners.values()}
+        assert len(shared) == 1
+
     def test_a_reload_while_one_is_under_way_follows_it(self) -> None:
         """The last state of the file wins."""
         self.gateway.startService()

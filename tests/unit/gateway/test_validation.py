@@ -15,7 +15,7 @@ from gateway import ini, validation
 from gateway.config import Configuration
 from gateway.errors import ConfigurationError
 from gateway.exports import ExportTable
-from gateway.listeners import nbd_factory
+from gateway.listeners import NBDFactories
 from gateway.providers import Providers
 from tests.certificates import make_certificates
 from tests.unit.gateway.fakes import FakeProvider, resources
@@ -237,7 +237,7 @@ def test_a_factory_is_made_without_reading_a_file_again(tmp_path: Path) -> None:
     )
     (listener,) = check(text).listeners
     shutil.rmtree(tmp_path)
-    factory = nbd_factory(listener, ExportTable(resources()), None, 30.0)
+    factory = NBDFactories()(listener, ExportTable(resources()), None, 30.0)
     assert factory.tls is listener.server_tls is not None
 
 
