@@ -39,7 +39,7 @@ class FileExport:
     Args:
         disk: what `open_disk` made; closed by `close`.
         read_only: as `ExportInfo` tells it.
-        resources: clock and threads.
+        resources: threads.
         syscalls: the kernel.
     """
 
@@ -51,7 +51,7 @@ class FileExport:
         self._map = disk.zero_map
         self._in_memory = disk.in_memory
         self._in_flight = InFlight(resources.call_in_thread)
-        self._page_cache = PageCache(syscalls, disk.fd, disk.in_memory, resources.reactor.seconds)
+        self._page_cache = PageCache(syscalls, disk.fd, disk.in_memory)
         self._flush = SharedFlush(lambda: resources.call_in_thread(syscalls.fdatasync, disk.fd))
         self._zeroing: Zeroing | None = disk.zeroing
         if disk.device is not None and not read_only:

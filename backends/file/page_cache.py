@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from collections.abc import Callable
 
 from backends.file.syscalls import Syscalls
 from gateway.info import MIB
@@ -40,17 +39,14 @@ class PageCache:
         syscalls: the kernel.
         fd: the file.
         in_memory: the page cache is the store, so that nothing waits.
-        seconds: a monotonic clock.
     """
 
-    def __init__(
-        self, syscalls: Syscalls, fd: int, in_memory: bool, seconds: Callable[[], float]
-    ) -> None:
+    def __init__(self, syscalls: Syscalls, fd: int, in_memory: bool) -> None:
         self._fd = fd
         self._preadv = syscalls.preadv
         self._pwrite = syscalls.pwrite
         self._pwritev = syscalls.pwritev
-        self._seconds = seconds
+        self._seconds = syscalls.monotonic
         self._in_memory = in_memory
         self._can_read = True
         self._read_flags = 0 if in_memory else os.RWF_NOWAIT
@@ -92,7 +88,7 @@ class PageCache:
             started = self._seconds()
             if (
                 is_locked
-                or self._slow_at <= started < self._slow_at + self._pause
+                or started < self._slow_at + self._pause
                 or not (self._in_memory or self._needs_no_read(offset, offset + length))
             ):
                 return 0

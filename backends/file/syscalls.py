@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import struct
+import time
 
 FALLOC_FL_KEEP_SIZE = 0x01
 FALLOC_FL_PUNCH_HOLE = 0x02
@@ -43,6 +44,8 @@ class Syscalls:
     lseek = staticmethod(os.lseek)
     fdatasync = staticmethod(os.fdatasync)
     posix_fadvise = staticmethod(os.posix_fadvise)
+    #: Seconds that nobody sets back; a reactor's clock is the time of day.
+    monotonic = staticmethod(time.monotonic)
 
     def fallocate(self, fd: int, mode: int, offset: int, length: int) -> None:
         """fallocate(2); repeated when a signal interrupts it."""

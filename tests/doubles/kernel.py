@@ -23,6 +23,7 @@ class FakeKernel(Syscalls):
         always: by such a name, an errno for every call.
         limits: what sysfs says, by name; -1 for the real thing.
         magic: the file system's type; None for the real one.
+        now: seconds on its clock, which stands still unless a test moves it.
 
     Unless told otherwise it reads and writes like ext4 wherever the file is: a read can be
     told not to wait, a write cannot.
@@ -34,6 +35,10 @@ class FakeKernel(Syscalls):
         self.always = {"pwritev+nowait": errno.EOPNOTSUPP, **(always or {})}
         self.limits = {}
         self.magic = magic
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
 
     def _answer(self, name):
         self.calls.append(name)
