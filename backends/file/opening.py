@@ -7,6 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
+from backends.file.creating import create, forget_unfinished
 from backends.file.locking import lock
 from backends.file.syscalls import RAMFS_MAGIC, TMPFS_MAGIC, Syscalls
 from backends.file.zeroing import FileZeroing, probe
@@ -59,7 +60,7 @@ def open_disk(syscalls: Syscalls, path: str, size: int | None, read_only: bool) 
         ExportUnavailable: with the reason.
     """
     try:
-        fd, is_new = _open(path, size, read_only)
+        fd, is_new = _open(syscalls, path, size, read_only)
         try:
             return _look_over(syscalls, fd, path, size, read_only, is_new)
         except BaseException:
@@ -73,7 +74,7 @@ def open_disk(syscalls: Syscalls, path: str, size: int | None, read_only: bool) 
         raise ExportUnavailable(f"{path}: {error.strerror or error}") from error
 
 
-def _open(path: str, size: int | None, read_only: bool) -> tuple[int, bool]:
+def _open(syscalls: Syscalls, path: str, size: int | None, read_only: bool) -> tuple[int, bool]:
     """A descriptor, and whether the file was made."""
     flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC
     try:
@@ -84,7 +85,7 @@ def _open(path: str, size: int | None, read_only: bool) -> tuple[int, bool]:
     except FileNotFoundError:
         if size is None or read_only:
             raise
-        return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), True
+        return create(syscalls, path, size), True
 
 
 def _look_over(
@@ -95,9 +96,8 @@ def _look_over(
     if device is None and not stat.S_ISREG(status.st_mode):
         raise ExportUnavailable(f"{path}: neither a regular file nor a block device")
     lock(syscalls, fd, path, read_only)
-    if is_new and size is not None:
-        os.ftruncate(fd, size)
-        _sync_directory(path)
+    if device is None and not read_only:
+        forget_unfinished(path, fd)
     actual = os.lseek(fd, 0, os.SEEK_END)
     if size is not None and actual != size:
         raise ExportUnavailable(f"{path}: it has {actual} bytes, expected {size}")
@@ -147,15 +147,6 @@ def scan(syscalls: Syscalls, fd: int, size: int, max_runs: int = MAX_SCAN) -> Ze
             return zero_map
     zero_map.set(end, size, DATA)
     return zero_map
-
-
-def _sync_directory(path: str) -> None:
-    """Make the new name durable: a later fdatasync covers the file alone."""
-    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _is_rotational(syscalls: Syscalls, device: int) -> bool:
