@@ -25,7 +25,7 @@ from backends.file.opening import OpenDisk
 from backends.file.page_cache import INLINE_LIMIT, PageCache
 from backends.file.syscalls import Syscalls
 from backends.file.zeroing import Run, Way, Zeroing
-from backends.zero_map import HOLE
+from backends.zero_map import DATA, HOLE, ZeroMap
 from gateway.errors import Closed, NotFast, Unavailable
 from gateway.info import Abilities, ExportInfo, Extent
 from gateway.interfaces import Buffer, IExport, NowOrLater, Resources
@@ -35,6 +35,10 @@ from gateway.interfaces import Buffer, IExport, NowOrLater, Resources
 class FileExport:
     """
     An open file or block device.
+
+    What is only read may be written by others, who need not respect locks: its
+    reads are the kernel's, never the map's, which is of the time of opening.
+    Its extents are of that time.
 
     Args:
         disk: what `open_disk` made; closed by `close`.
@@ -49,6 +53,7 @@ class FileExport:
         self._syscalls = syscalls
         self._fd = disk.fd
         self._map = disk.zero_map
+        self._zeroes = ZeroMap(disk.size, DATA) if read_only else disk.zero_map
         self._in_memory = disk.in_memory
         self._in_flight = InFlight(resources.call_in_thread)
         self._page_cache = PageCache(syscalls, disk.fd, disk.in_memory)
@@ -81,7 +86,7 @@ class FileExport:
             return False
         if self._page_cache.read(offset, buffer):
             return True
-        if offset < end <= offset + INLINE_LIMIT and self._map.reads_zero(offset, end):
+        if offset < end <= offset + INLINE_LIMIT and self._zeroes.reads_zero(offset, end):
             buffer[:] = bytes(end - offset)
             return True
         return False
@@ -93,7 +98,7 @@ class FileExport:
         if not length:
             return b""
         earlier = self._in_flight.overlaps(offset, end, False)
-        if not earlier and self._map.reads_zero(offset, end):
+        if not earlier and self._zeroes.reads_zero(offset, end):
             return bytes(length)
 
         def work() -> Buffer:
@@ -261,7 +266,7 @@ class FileExport:
         if self._closed:
             raise Closed("the export is closed")
         end = offset + length
-        if self._in_memory or not length or self._map.reads_zero(offset, end):
+        if self._in_memory or not length or self._zeroes.reads_zero(offset, end):
             return None
 
         def work() -> None:

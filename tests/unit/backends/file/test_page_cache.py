@@ -99,6 +99,23 @@ def test_known_zeroes_are_read_now_even_if_the_kernel_would_wait(plain):
     assert plain.threads.calls == 0
 
 
+def test_what_others_write_is_read_where_it_is_only_read(bench_at, tmp_path):
+    """
+    A read-only export reads what a program without locks wrote into a former hole.
+    """
+    path = tmp_path / "shared.raw"
+    with open(path, "wb") as file:
+        file.truncate(MIB)
+    bench = bench_at(path, read_only=True)
+    assert bench.extents() == [(MIB, 3)]
+    with open(path, "r+b") as file:
+        file.write(b"new" * 1000)
+    assert bench.bytes(0, 3000) == b"new" * 1000
+    buffer = bytearray(3000)
+    assert bench.export.read_into(0, memoryview(buffer))
+    assert buffer == b"new" * 1000
+
+
 def test_long_requests_go_to_threads(plain):
     """
     More than 1 MiB is not copied on the reactor: other connections come first.
