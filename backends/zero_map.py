@@ -86,6 +86,21 @@ class ZeroMap:
             start = stop
             index += 1
 
+    def bounds(self, start: int, end: int, limit: int) -> tuple[list[int], bytearray]:
+        """
+        The first ``limit`` of `runs`, for those who want many at once.
+
+        Returns:
+            Where each begins, with the end of the last one behind; and their states.
+        """
+        if start >= end:
+            return [start], bytearray()
+        first, last = self._span(start, end)
+        if last - first > limit:
+            last = first + limit
+            end = self._starts[last]
+        return [start, *self._starts[first + 1 : last], end], self._states[first:last]
+
     def set(self, start: int, end: int, state: int) -> None:
         """
         Give the range one state.

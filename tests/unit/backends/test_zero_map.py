@@ -40,7 +40,12 @@ def test_answers_equal_those_of_one_state_per_byte(first, changes, asked):
     start, end = asked
     if start < end:
         part = model[start:end]
-        assert list(zero_map.runs(start, end)) == model_runs(model, start, end)
+        runs = model_runs(model, start, end)
+        assert list(zero_map.runs(start, end)) == runs
+        for limit in range(1, len(runs) + 2):
+            bounds, in_bounds = zero_map.bounds(start, end, limit)
+            assert list(zip(bounds, bounds[1:], in_bounds, strict=False)) == runs[:limit]
+            assert len(bounds) == len(in_bounds) + 1
         assert zero_map.is_data(start, end) == (set(part) == {DATA})
         assert zero_map.is_hole(start, end) == (set(part) == {HOLE})
         assert zero_map.reads_zero(start, end) == (DATA not in part)
@@ -113,3 +118,4 @@ def test_an_empty_disk_has_no_runs(state):
     zero_map = ZeroMap(0, state)
     zero_map.set(0, 0, state)
     assert list(zero_map.runs(0, 0)) == []
+    assert list(zero_map.bounds(0, 0, 1)[1]) == []
