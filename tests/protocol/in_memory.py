@@ -9,7 +9,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from gateway.nbd.server import NBDFactory, NBDProtocol
+from gateway.nbd.connection import NBDProtocol
+from gateway.nbd.server import NBDFactory
 from tests.wire_format import EndOfStream, NothingMore
 
 
