@@ -75,8 +75,9 @@ class GatewaySettings:
     )
     shutdown_timeout: float = setting(
         seconds,
-        "How long requests may take to finish when the gateway stops. Flushing what was "
-        "answered is not part of it and is never cut short.",
+        "How long requests may take to finish when the gateway stops, and then, anew, how long "
+        "exports may take to be flushed and closed. Those that were not are named in the log, "
+        "and the exit status is 1.",
         30.0,
     )
     threads: int = setting(number, "How many storage calls may wait for a disk at once.", 16)

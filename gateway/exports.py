@@ -229,10 +229,10 @@ class ExportTable:
             spec = wanted.get(name)
             if spec is None:
                 lines.append(f"- export {name}{_clients(offer)}")
-                self._retire(offer)
+                self._retire(self._offers.pop(name))
             elif not spec.holds_as(offer.spec):
                 lines.append(f"~ export {name}{_clients(offer)}")
-                self._retire(offer)
+                self._retire(self._offers.pop(name))
             elif spec != offer.spec:
                 lines.append(f"~ export {name}, stays open")
         offers = {}
@@ -267,13 +267,17 @@ class ExportTable:
 
     def close_all(self) -> Deferred[None]:
         """Flush and close every export; answers when all are closed. Errors are logged."""
-        offers = [*self._offers.values(), *self._retired]
-        self._offers = {}
-        done: Deferred[Any] = gatherResults([offer.close() for offer in offers])
+        offers, self._offers = [*self._offers.values()], {}
+        for offer in offers:
+            self._retire(offer)
+        done: Deferred[Any] = gatherResults([offer.close() for offer in [*self._retired]])
         return done.addCallback(lambda _: None)
 
+    def unclosed(self) -> list[str]:
+        """Names of those that are to be closed and are not yet."""
+        return [offer.name for offer in self._retired]
+
     def _retire(self, offer: Offer) -> None:
-        del self._offers[offer.name]
         self._retired.append(offer)
         offer.retire()
         offer.when_closed().addCallback(self._gone, offer)

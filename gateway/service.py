@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from gateway.activation import Inherited
 from gateway.config import Configuration, ListenerSpec
@@ -24,8 +23,10 @@ from gateway.interfaces import Resources
 from gateway.listener_table import ListenerTable
 from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
 from gateway.listeners import factories as make_factories
+from gateway.patience import Patience
+from gateway.threads import StorageThreads
 
-#: Seconds beyond the protocol's own bound before connections are given up.
+#: Seconds for what takes none unless there is a fault.
 _GRACE = 5.0
 
 
@@ -37,7 +38,8 @@ class Gateway(Service):
     opened; nobody is accepted before that, as all of it happens in one turn
     of the reactor. A port that is not to be had ends the process. Stop: no
     new connections, then the connections end, then exports are flushed and
-    closed, then the threads end.
+    closed. Each step has its bound; asked to stop twice, the process ends at
+    once.
 
     Attributes:
         exports: None before the start.
@@ -56,7 +58,7 @@ class Gateway(Service):
         reactor: Any = None,
         factories: dict[str, MakeFactory] | None = None,
         set_signal: Callable[[int, Any], Any] = signal.signal,
-        make_pool: Callable[..., Any] = ThreadPool,
+        make_pool: Callable[..., Any] = StorageThreads,
     ) -> None:
         """
         Args:
@@ -77,9 +79,9 @@ class Gateway(Service):
         self._set_signal = set_signal
         self._make_pool = make_pool
         self._pool: Any = None
-        self._former_signal: Any = None
         self._reloading: Deferred[None] | None = None
         self._reload_again = False
+        self._changing: Deferred[list[str]] | None = None
         self._table: ListenerTable | None = None
         self.exports: ExportTable | None = None
 
@@ -114,7 +116,7 @@ class Gateway(Service):
         Service.startService(self)
         self._pool.start()
         self.exports.apply(configuration.exports, configuration.default_export)
-        self._former_signal = self._set_signal(signal.SIGHUP, self._hung_up)
+        self._set_signal(signal.SIGHUP, self._hung_up)
         gatherResults(late).addCallback(lambda _: self._all_listen())
 
     def _all_listen(self) -> None:
@@ -139,8 +141,7 @@ class Gateway(Service):
         """An endpoint that took its time has failed: twistd is past the point of exit statuses."""
         if refused:
             self._log.critical("{reason}", reason=refused[0].getErrorMessage())
-            # Runs after twistd has removed its pid file.
-            atexit.register(os._exit, 1)
+            self._exit_with_status_1()
             self._reactor.stop()
 
     def _give_up(self, error: Exception) -> None:
@@ -163,35 +164,53 @@ class Gateway(Service):
     # Stop
 
     def stopService(self) -> Deferred[None]:
-        """Answers when every change that was acknowledged is where it belongs."""
+        """Answers when every change that was acknowledged is where it belongs, or patience ends."""
         Service.stopService(self)
-        self._set_signal(signal.SIGHUP, self._former_signal or signal.SIG_DFL)
-        return Deferred.fromCoroutine(self._stop())
+        # Not given back: a signal for a reload would end the process, and with it the flush.
+        self._set_signal(signal.SIGHUP, signal.SIG_IGN)
+        patience = Patience(self._reactor)
 
-    async def _stop(self) -> None:
-        if self._reloading is not None:
-            await self._reloading
+        def asked_again(signal_number: int, frame: object) -> None:
+            self._reactor.callFromThread(self._end_at_once, patience)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._set_signal(number, asked_again)
+        return Deferred.fromCoroutine(self._stop(patience))
+
+    def _end_at_once(self, patience: Patience) -> None:
+        self._log.warn("asked to stop once more: ending at once")
+        patience.end()
+
+    async def _stop(self, patience: Patience) -> None:
+        assert self._table is not None and self.exports is not None, "started"
         self._log.info("stopping")
-        assert self._table is not None, "started"
-        await self._logged(self._table.stop_listening())
+        # A reload that is still reading files finds out by itself that it came too late.
+        if self._changing is not None:
+            await patience.wait(self._changing, _GRACE)
+        await patience.wait(self._table.stop_listening(), _GRACE)
         # Each protocol bounds this by itself; here is only the last resort
         # that keeps a fault there from keeping changes from being flushed.
-        ending: Deferred[Any] = Deferred()
-        self._table.shut_down().chainDeferred(ending)
-        ending.addTimeout(self._configuration.shutdown_timeout + _GRACE, self._reactor)
-        await self._logged(ending)
-        assert self.exports is not None, "started"
-        await self.exports.close_all()
-        self._pool.stop()
-        self._log.info("every export is closed")
-
-    async def _logged(self, result: Deferred[Any]) -> None:
-        try:
-            await result
-        except TimeoutError:
+        timeout = self._configuration.shutdown_timeout
+        if not await patience.wait(self._table.shut_down(), timeout + _GRACE):
             self._log.warn("connections did not end in time; closing the exports under them")
-        except Exception:
-            self._log.failure("stopping was not clean")
+        if await patience.wait(self.exports.close_all(), timeout + _GRACE):
+            self._log.info("every export is closed")
+        else:
+            for name in self.exports.unclosed():
+                self._log.critical(
+                    "export {export} could not be flushed and closed in time; "
+                    "what was not flushed may be lost",
+                    export=name,
+                )
+            self._exit_with_status_1()
+        self._pool.stop()
+
+    def _exit_with_status_1(self) -> None:
+        """In the end, after twistd has removed its pid file; threads that are stuck are left."""
+        atexit.register(os._exit, 1)
+        # By this twistd would end the process with the signal that asked it to
+        # stop, which says that all went well. There is no public way.
+        self._reactor._exitSignal = None
 
     # Reload
 
@@ -211,8 +230,10 @@ class Gateway(Service):
             self._log.info("there is no configuration file to read again")
             return
         if self._reloading is not None:
+            self._log.info("a reload is under way; another one follows it")
             self._reload_again = True
             return
+        self._log.info("reading the configuration again")
         self._reloading = Deferred.fromCoroutine(self._reload(self._load))
         self._reloading.addErrback(
             lambda failure: self._log.failure("the reload failed", failure=failure)
@@ -231,11 +252,14 @@ class Gateway(Service):
             if not self.running:
                 return
             assert self._table is not None, "running"
-            changes = await self._table.change(
-                configuration.listeners,
-                lambda spec: self._factory(spec, configuration),
-                all_anew=configuration.shutdown_timeout != self._configuration.shutdown_timeout,
+            self._changing = Deferred.fromCoroutine(
+                self._table.change(
+                    configuration.listeners,
+                    lambda spec: self._factory(spec, configuration),
+                    all_anew=configuration.shutdown_timeout != self._configuration.shutdown_timeout,
+                )
             )
+            changes = await self._changing
         except ConfigurationError as error:
             for problem in error.problems:
                 self._log.error("{problem}", problem=problem)
@@ -245,6 +269,8 @@ class Gateway(Service):
             self._log.error("{problem}", problem=str(error))
             self._log.error("the configuration stays as it was")
             return
+        finally:
+            self._changing = None
         if not self.running:
             return
         assert self.exports is not None, "running"

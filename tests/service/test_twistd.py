@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import make_certificates
 from tests.service.twistd import PATIENCE, TWISTD, Twistd, environment, run, until
 
 Start = Callable[..., Twistd]
@@ -151,6 +152,89 @@ def test_sighup_adds_and_removes_exports_and_listeners(directory: Path, start: S
     gateway.wait_for("configuration reloaded", count=2)
     assert not (directory / "second.sock").exists()
     assert greets(directory / "nbd.sock")
+
+
+def test_a_key_file_that_never_answers_holds_up_nobody(directory: Path, start: Start) -> None:
+    """Neither the clients nor the stop: it is read in a thread that nobody waits for."""
+    make_certificates(directory)
+    configure(directory, "a")
+    gateway = start("--config", "gw.ini")
+    gateway.wait_for("export a is open")
+    (directory / "server-key.pem").unlink()
+    os.mkfifo(directory / "server-key.pem")
+    tls = "tls = allow\ntls_certificate = server-cert.pem\ntls_key = server-key.pem\n"
+    configure(directory, "a", listen=UNIX + tls)
+    gateway.hang_up()
+    gateway.wait_for("reading the configuration again")
+    assert greets(directory / "nbd.sock")
+    gateway.stop()
+    assert gateway.process.returncode == -signal.SIGTERM
+    assert "every export is closed" in gateway.text()
+
+
+HANGING = """
+from threading import Event
+import attrs
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+from gateway.info import ExportInfo
+from gateway.interfaces import IStorageProvider
+
+@attrs.frozen
+class Settings:
+    pass
+
+class Export:
+    info = ExportInfo(4096)
+    def __init__(self, resources):
+        self.resources = resources
+    def close(self):
+        return self.resources.call_in_thread(Event().wait)
+
+@implementer(IPlugin, IStorageProvider)
+class Hanging:
+    name = "hanging"
+    settings = Settings
+    def problems(self, settings, read_only):
+        return []
+    def identity(self, settings):
+        return None
+    def describe(self, settings):
+        return "on a disk that hangs"
+    def open_export(self, name, settings, read_only, resources):
+        return Export(resources)
+
+hanging = Hanging()
+"""
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_disk_that_hangs_cannot_keep_the_process(
+    directory: Path, start: Start, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    """Not past the bound, nor after a second signal; its thread is left behind."""
+    plugins = directory / "path" / "twisted" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "hanging.py").write_text(HANGING)
+    monkeypatch.setenv("PYTHONPATH", str(directory / "path"))
+    timeout = 0 if patient else 600
+    (directory / "gw.ini").write_text(
+        f"[gateway]\nshutdown_timeout = {timeout}\n{UNIX}"
+        f"[export:h]\nprovider = hanging\n{MEMORY.format(name='m')}"
+    )
+    gateway = start("--config", "gw.ini")
+    gateway.wait_for("export m is open")
+    gateway.process.terminate()
+    gateway.wait_for("export m is closed")
+    gateway.hang_up()
+    if not patient:
+        gateway.process.terminate()
+    gateway.process.wait(PATIENCE)
+    assert gateway.process.returncode == 1
+    assert "export h could not be flushed" in gateway.text()
+    assert "export m could not be flushed" not in gateway.text()
+    assert ("once more" in gateway.text()) is not patient
+    assert "Traceback" not in gateway.text()
 
 
 def test_a_listener_is_renamed_and_widened_by_sighup(

@@ -239,6 +239,24 @@ class ExportTableTests(SynchronousTestCase):
         self.successResultOf(self.table.close_all())
         assert self.provider.now.closes == 2
 
+    def test_those_that_do_not_close_are_known_by_name(self) -> None:
+        """For the log, when there is no more time."""
+        stuck = FakeExport(4096)
+        stuck.closing = Deferred()
+        self.table.apply([self.spec("a"), spec("b", FakeProvider(now=stuck))], None)
+        done = self.table.close_all()
+        assert self.table.unclosed() == ["b"]
+        stuck.closing.callback(None)
+        self.successResultOf(done)
+        assert self.table.unclosed() == []
+
+    def test_closing_all_opens_nothing(self) -> None:
+        """One that could not be opened is not tried again for one that has closed."""
+        broken = FakeProvider("broken", now=ExportUnavailable("gone"))
+        self.table.apply([self.spec("a"), spec("x", broken)], None)
+        self.successResultOf(self.table.close_all())
+        assert len(broken.attempts) == 1
+
     def test_a_view_provides_what_protocols_ask_for(self) -> None:
         """It is an IExportSource."""
         assert verifyObject(IExportSource, self.table.view(None))

@@ -163,6 +163,7 @@ class ListenerTableTests(SynchronousTestCase):
             ]
             after = os.stat(f"{directory}/s")
             self.table.stop_listening()
+            self.kernel.advance(0)
         assert after.st_ino == before.st_ino
         assert stat.S_IMODE(after.st_mode) == 0o600
 

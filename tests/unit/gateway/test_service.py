@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import listeners, service
@@ -86,7 +89,7 @@ class GatewayTests(SynchronousTestCase):
         self.provider = FakeProvider(now=self.export)
         self.configuration = self._configuration([listener("one", 1)], [spec("a", self.provider)])
         self.next: Configuration | Exception = self.configuration
-        self.signals: list[Any] = []
+        self.signals: dict[int, Any] = {}
         self.announced: list[str] = []
         self.gateway = self._gateway(self.configuration)
         hook = sys.excepthook
@@ -107,7 +110,7 @@ class GatewayTests(SynchronousTestCase):
             announce=announce,
             reactor=self.reactor,
             factories={"nbd": FakeFactory},
-            set_signal=lambda number, call: self.signals.append(call),
+            set_signal=self.signals.__setitem__,
             make_pool=FakePool,
             **values,
         )
@@ -191,15 +194,104 @@ class GatewayTests(SynchronousTestCase):
         self.reactor.advance(self.configuration.shutdown_timeout + 5)
         self.successResultOf(done)
         assert self.export.closes == 1
+        assert self.reactor.getDelayedCalls() == []
+
+    def _at_exit(self) -> list[Any]:
+        calls: list[Any] = []
+        self.patch(service.atexit, "register", lambda *call: calls.append(call))
+        return calls
+
+    def test_an_export_that_does_not_close_cannot_keep_the_process(self) -> None:
+        """It is named in the log, and the exit status tells."""
+        at_exit = self._at_exit()
+        self.gateway.startService()
+        self.export.closing = Deferred()
+        done = self.gateway.stopService()
+        self.reactor.advance(self.configuration.shutdown_timeout)
+        self.assertNoResult(done)
+        with capturedLogs() as logs:
+            self.reactor.advance(5)
+        self.successResultOf(done)
+        (critical,) = (log for log in logs if log["log_level"].name == "critical")
+        assert critical["export"] == "a"
+        assert at_exit == [(os._exit, 1)]
+
+    def test_what_closes_in_time_ends_well(self) -> None:
+        """Slow is not stuck."""
+        at_exit = self._at_exit()
+        self.gateway.startService()
+        self.export.closing = Deferred()
+        done = self.gateway.stopService()
+        self.reactor.advance(self.configuration.shutdown_timeout)
+        self.export.closing.callback(None)
+        self.successResultOf(done)
+        assert at_exit == []
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_asked_to_stop_twice_it_ends_at_once(self) -> None:
+        """Exports still get to begin what they can."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            at_exit = self._at_exit()
+            gateway = self._gateway(self.configuration)
+            gateway.startService()
+            doorway = gateway.listeners["one"].doorway
+            doorway.factory.ended = Deferred()
+            self.export.closing = Deferred()
+            closes = self.export.closes
+            done = gateway.stopService()
+            self.assertNoResult(done)
+            self.signals[number](number, None)
+            self.successResultOf(done)
+            assert self.export.closes == closes + 1
+            assert at_exit == [(os._exit, 1)]
+
+    def test_a_reload_that_hangs_cannot_keep_the_process(self) -> None:
+        """Its thread waits for a disk; the stop does not."""
+        self.gateway.startService()
+        loading: Deferred[Any] = Deferred()
+        self.gateway._call_in_thread = lambda load: loading  # type: ignore[method-assign]
+        self.gateway.reload()
+        self.successResultOf(self.gateway.stopService())
+        loading.callback(self._configuration([listener("two", 2)], []))
+        assert self._ports() == [1]
+
+    def test_a_reload_that_opens_a_port_is_waited_for_but_not_long(self) -> None:
+        """Endpoints of plugins may take their time."""
+        for in_time in (True, False):
+            self.export.closes = 0
+            gateway = self._gateway(self.configuration)
+            gateway.startService()
+            listening: Deferred[Any] = Deferred()
+            late = LateEndpoint(listening)
+            patch = self.patch(listeners, "serverFromString", Mock(return_value=late))
+            self.next = self._configuration([listener("two", 2)], [])
+            gateway.reload()
+            patch.restore()
+            done = gateway.stopService()
+            assert self.export.closes == 0
+            if in_time:
+                listening.callback(self.reactor.listenTCP(2, None))
+            else:
+                self.reactor.advance(5)
+            self.successResultOf(done)
+            assert self.export.closes == 1
 
     def test_the_signal_only_asks_the_reactor(self) -> None:
-        """SIGHUP is installed at start and given back at the end."""
+        """SIGHUP is ours from the start on."""
         self.gateway.startService()
         self.next = self._configuration([listener("one", 1)], [])
-        self.signals[0](1, None)
+        self.signals[signal.SIGHUP](1, None)
         assert self.export.closes == 1
-        self.successResultOf(self.gateway.stopService())
-        assert len(self.signals) == 2
+
+    def test_a_reload_signal_while_it_stops_is_ignored(self) -> None:
+        """Its default would end the process in the middle of a flush."""
+        self.gateway.startService()
+        self.export.closing = Deferred()
+        done = self.gateway.stopService()
+        assert self.signals[signal.SIGHUP] == signal.SIG_IGN
+        self.export.closing.callback(None)
+        self.successResultOf(done)
+        assert self.signals[signal.SIGHUP] == signal.SIG_IGN
 
     def test_a_reload_with_mistakes_changes_nothing(self) -> None:
         """All or nothing."""
