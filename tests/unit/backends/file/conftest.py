@@ -96,3 +96,17 @@ def bench_at():
 def bench(bench_at, tmp_path):
     """A fresh sparse disk of 1 MiB on the file system of the temporary directory."""
     return bench_at(tmp_path / "disk.raw")
+
+
+@pytest.fixture
+def full(bench_at, tmp_path):
+    """Makes a disk of 1 MiB full of ``a``, all durable."""
+
+    def make(kernel=None):
+        bench = bench_at(tmp_path / "disk.raw", MIB, kernel)
+        bench.wait(bench.export.write(0, b"a" * MIB, True))
+        bench.kernel.calls.clear()
+        bench.threads.calls = 0
+        return bench
+
+    return make
