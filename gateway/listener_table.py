@@ -103,6 +103,9 @@ class ListenerTable:
         return gatherResults([doorway.shut_down() for doorway in doorways])
 
     def _add(self, listener: Listener) -> None:
+        if self._stopped:
+            self._stop_listening([listener])
+            return
         self.listeners[listener.spec.name] = listener
         self._tell(listener)
 

@@ -204,7 +204,18 @@ class ListenerTableTests(SynchronousTestCase):
         changing = Deferred.fromCoroutine(self.table.change([two], self._factory))
         self.table.stop_listening()
         doorway = Doorway(self._factory(two), 1)
-        late = self.kernel.listenTCP(2, doorway)
-        listening.callback(Listener(two, doorway, [late]))
+        listening.callback(Listener(two, doorway, [self.kernel.listenTCP(2, doorway)]))
         assert self.successResultOf(changing) == []
+        assert self.kernel.bound() == []
+
+    def test_nor_does_the_start_leave_one(self) -> None:
+        """It is stopped before its ports are there."""
+        listening: Deferred[Any] = Deferred()
+        self.patch(Opener, "open", lambda opener, spec, doorway: listening)
+        one = listener("one", "tcp:1")
+        opening = self.table.open(one, self._factory(one))
+        self.table.stop_listening()
+        doorway = Doorway(self._factory(one), 1)
+        listening.callback(Listener(one, doorway, [self.kernel.listenTCP(1, doorway)]))
+        self.successResultOf(opening)
         assert self.kernel.bound() == []
