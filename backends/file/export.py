@@ -8,6 +8,7 @@ before a write is issued and anything else only after the kernel has done it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -172,6 +173,8 @@ class FileExport:
             raise storage_error(error, request, provisioned=not has_hole)
 
         entry = Entry(offset, end, True, len(data) > INLINE_LIMIT)
+        if fua:
+            return self._run_durably(entry, earlier, work, conclude, prepare)
         return self._in_flight.run(entry, earlier, work, conclude, prepare)
 
     def write_zeroes(
@@ -217,6 +220,8 @@ class FileExport:
             self._zeroed(result, fua)
 
         entry = Entry(offset, end, True, True)
+        if fua:
+            return self._run_durably(entry, earlier, work, conclude, prepare)
         return self._in_flight.run(entry, earlier, work, conclude, prepare)
 
     def trim(self, offset: int, length: int, fua: bool) -> NowOrLater[None]:
@@ -244,7 +249,34 @@ class FileExport:
                 raise self._error(result, f"trim at {offset}")
             self._zeroed(result, fua)
 
-        return self._in_flight.run(Entry(offset, end, True, True), earlier, work, conclude)
+        entry = Entry(offset, end, True, True)
+        if fua:
+            return self._run_durably(entry, earlier, work, conclude, lambda: None)
+        return self._in_flight.run(entry, earlier, work, conclude)
+
+    def _run_durably(
+        self,
+        entry: Entry,
+        earlier: list[Entry],
+        work: Callable[[], Any],
+        conclude: Callable[[Any], None],
+        prepare: Callable[[], None],
+    ) -> Deferred[None]:
+        """Run what makes itself durable, and let flushes beside it wait to hear of it."""
+        answered: Callable[[], None]
+
+        def begin() -> None:
+            nonlocal answered
+            answered = self._flush.sync_elsewhere()
+            prepare()
+
+        def end(result: Any) -> None:
+            try:
+                conclude(result)
+            finally:
+                answered()
+
+        return self._in_flight.run(entry, earlier, work, end, begin)
 
     def _zeroed(self, runs: list[Run], durable: bool) -> None:
         for start, end, state in runs:

@@ -16,6 +16,11 @@ class SharedFlush:
     """
     Makes durable what was changed.
 
+    The kernel tells of a failed write-back once, to whoever asks first through
+    this open file: a durable write may take an error that an fdatasync beside
+    it then does not see. So a flush is answered only when the syncs that went
+    on beside it (`sync_elsewhere`) have been answered too.
+
     A flush covers the changes that were answered before its fdatasync began;
     one asked for later needs the next fdatasync. Once one has failed the
     kernel may have dropped what it could not write and will not say so
@@ -36,6 +41,8 @@ class SharedFlush:
         self._covers = 0
         self._next: list[Deferred[None]] = []
         self._lost: str | None = None
+        self._elsewhere: set[object] = set()
+        self._beside: set[object] = set()
 
     @property
     def is_clean(self) -> bool:
@@ -46,6 +53,25 @@ class SharedFlush:
         """Remember that changes were lost."""
         if self._lost is None:
             self._lost = why
+
+    def sync_elsewhere(self) -> Callable[[], None]:
+        """
+        Tell of a sync of the same open file that begins now.
+
+        Returns:
+            To be called when it has been answered, after `lose` if it failed.
+        """
+        token = object()
+        self._elsewhere.add(token)
+
+        def ended() -> None:
+            self._elsewhere.discard(token)
+            if token in self._beside:
+                self._beside.discard(token)
+                if not self._beside:
+                    self._finish()
+
+        return ended
 
     def flush(self) -> NowOrLater[None]:
         """
@@ -74,8 +100,9 @@ class SharedFlush:
         self._sync().addCallbacks(self._succeeded, self._failed)
 
     def _succeeded(self, _: Any) -> None:
-        self._durable = self._covers
-        self._finish()
+        self._beside = set(self._elsewhere)
+        if not self._beside:
+            self._finish()
 
     def _failed(self, reason: Failure) -> None:
         self.lose(reason.getErrorMessage())
@@ -87,8 +114,10 @@ class SharedFlush:
         lost = self._lost is not None
         if lost:
             waiting += following
-        elif following:
-            self._start(following)
+        else:
+            self._durable = self._covers
+            if following:
+                self._start(following)
         for deferred in waiting:
             if lost:
                 deferred.errback(self._failure())

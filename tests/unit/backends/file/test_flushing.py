@@ -188,3 +188,31 @@ def test_closing_makes_everything_durable(bench):
     bench.export.write(0, b"a" * 4096, False)
     bench.wait(bench.export.close())
     assert bench.kernel.calls[-1] == "fdatasync"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_flush_waits_for_the_durable_writes_beside_it(bench, fails):
+    """
+    A durable write may be told of a lost change that the fdatasync beside it
+    is then not told of: the flush is answered when both have been.
+    """
+    bench.export.write(0, b"a" * 4096, False)
+    flush = bench.export.flush()
+    if fails:
+        bench.kernel.answers["pwritev+dsync"] = [errno.EIO]
+    durable = bench.export.write(8192, b"b" * 4096, True)
+    bench.threads.step()
+    assert "fdatasync" in bench.kernel.calls
+    assert not flush.called
+    later = bench.export.flush()
+    bench.threads.drain()
+    if not fails:
+        bench.wait(durable)
+        bench.wait(flush)
+        bench.wait(later)
+        return
+    for answer in (durable, flush, later):
+        with pytest.raises(Unavailable):
+            bench.wait(answer)
+    with pytest.raises(Unavailable):
+        bench.export.flush()
