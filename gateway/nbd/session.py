@@ -295,7 +295,8 @@ class Session:
         Args:
             cost: bytes held until then.
         """
-        if not isinstance(result, Deferred):
+        # The first test is the usual answer, and much quicker than the second.
+        if result is None or not isinstance(result, Deferred):
             answer(result, request)
             return
         self._in_flight += 1
