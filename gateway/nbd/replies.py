@@ -83,13 +83,13 @@ class SimpleReplies:
 
     def hole(self, request: Request, offset: int, length: int, last: bool) -> None:
         """Part of a READ that is all zeroes."""
-        raise NotImplementedError("simple replies have no holes")
+        raise AssertionError("simple replies have no holes")
 
     def status(
         self, request: Request, context_id: int, words: Sequence[tuple[int, int]], last: bool
     ) -> None:
         """The block status of one context, as ``(bytes, word)`` descriptors."""
-        raise NotImplementedError("simple replies have no block status")
+        raise AssertionError("simple replies have no block status")
 
 
 class StructuredReplies(SimpleReplies):
