@@ -64,6 +64,8 @@ class FileExport:
             self._zeroing = DeviceZeroing(
                 syscalls, disk.fd, disk.size, disk.device, self._sync_if_dirty
             )
+        # A device is synced before it is punched: see `DeviceZeroing`.
+        self._zeroing_syncs = disk.device is not None
         self._closed = False
         self._closing = Closing(
             disk.fd, self._flush, self._in_flight.when_idle, resources.call_in_thread
@@ -174,7 +176,7 @@ class FileExport:
 
         entry = Entry(offset, end, True, len(data) > INLINE_LIMIT)
         if fua:
-            return self._run_durably(entry, earlier, work, conclude, prepare)
+            return self._run_syncing(entry, earlier, work, conclude, prepare)
         return self._in_flight.run(entry, earlier, work, conclude, prepare)
 
     def write_zeroes(
@@ -220,8 +222,8 @@ class FileExport:
             self._zeroed(result, fua)
 
         entry = Entry(offset, end, True, True)
-        if fua:
-            return self._run_durably(entry, earlier, work, conclude, prepare)
+        if fua or self._zeroing_syncs:
+            return self._run_syncing(entry, earlier, work, conclude, prepare)
         return self._in_flight.run(entry, earlier, work, conclude, prepare)
 
     def trim(self, offset: int, length: int, fua: bool) -> NowOrLater[None]:
@@ -250,11 +252,11 @@ class FileExport:
             self._zeroed(result, fua)
 
         entry = Entry(offset, end, True, True)
-        if fua:
-            return self._run_durably(entry, earlier, work, conclude, lambda: None)
+        if fua or self._zeroing_syncs:
+            return self._run_syncing(entry, earlier, work, conclude, lambda: None)
         return self._in_flight.run(entry, earlier, work, conclude)
 
-    def _run_durably(
+    def _run_syncing(
         self,
         entry: Entry,
         earlier: list[Entry],
@@ -262,7 +264,7 @@ class FileExport:
         conclude: Callable[[Any], None],
         prepare: Callable[[], None],
     ) -> Deferred[None]:
-        """Run what makes itself durable, and let flushes beside it wait to hear of it."""
+        """Run what also syncs the file, and let flushes beside it wait to hear of it."""
         answered: Callable[[], None]
 
         def begin() -> None:

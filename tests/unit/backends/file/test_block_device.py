@@ -8,7 +8,7 @@ import os
 import pytest
 
 from backends.file.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, Syscalls
-from gateway.errors import ExportUnavailable, NotFast
+from gateway.errors import ExportUnavailable, NotFast, Unavailable
 from tests.doubles.disks import loop_device, mounted
 from tests.doubles.kernel import FakeKernel
 
@@ -204,3 +204,24 @@ def test_a_device_without_known_limits_is_not_punched(bench_at, tmp_path):
         with pytest.raises(NotFast):
             bench.export.write_zeroes(0, SIZE, True, False, True)
         bench.close()
+
+
+@pytest.mark.parametrize("change", ["write_zeroes", "trim"])
+def test_a_flush_waits_for_the_syncs_that_go_before_punching(with_offload, change):
+    """
+    The sync before a punch may be told of a lost change that the fdatasync
+    beside it is then not told of: the flush is answered when both have been.
+    """
+    bench = with_offload
+    bench.wait(bench.export.write(0, b"a" * 65536, False))
+    flush = bench.export.flush()
+    if change == "trim":
+        punched = bench.export.trim(0, 8192, False)
+    else:
+        punched = bench.export.write_zeroes(0, 8192, True, False, False)
+    bench.kernel.answers["fdatasync"] = [None, errno.EIO]
+    bench.threads.step()
+    assert not flush.called
+    for answer in (punched, flush):
+        with pytest.raises(Unavailable):
+            bench.wait(answer)
