@@ -85,6 +85,7 @@ class NBDProtocol(Protocol):
         factory = self.factory
         self.peer = _peer_text(self.transport)
         if not factory.admit(self):
+            self._ended = True
             self.transport.abortConnection()
             return
         for option in ("setTcpNoDelay", "setTcpKeepAlive"):

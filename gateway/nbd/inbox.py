@@ -20,7 +20,7 @@ from gateway.info import KIB
 from gateway.nbd import constants as c
 from gateway.nbd.limits import MAX_PAYLOAD, SMALL_PAYLOAD, WRITE_DRAIN_MAX
 from gateway.nbd.payloads import PayloadMemory
-from gateway.nbd.requests import Refusal, Request, judge, rules
+from gateway.nbd.requests import Refusal, Request, command_name, judge, rules
 from gateway.nbd.terms import EXTENDED, Terms
 
 #: Bytes. Holds 32 requests with 4 KiB each, what a busy client sends at once.
@@ -137,14 +137,13 @@ class Inbox:
         if type == c.NBD_CMD_DISC:
             self.disconnecting = True
             return None
-        name = c.COMMAND_NAMES.get(type, f"command {type}")
         if self._extended:
             if not flags & c.NBD_CMD_FLAG_PAYLOAD_LEN:
                 # Nothing follows by the text, but a client that forgets the
                 # flag sends the data all the same; its bytes are no requests.
                 raise ProtocolViolation("WRITE without PAYLOAD_LEN under extended headers")
             if length > MAX_PAYLOAD:
-                raise ProtocolViolation(f"{name} with a payload of {length} bytes")
+                raise ProtocolViolation(f"{command_name(type)} with a payload of {length} bytes")
         elif type != c.NBD_CMD_WRITE:
             # The flag means nothing under compact headers: no payload follows.
             self._start = body
@@ -158,7 +157,7 @@ class Inbox:
             return self._status_with_payload(flags, cookie, offset, length, body)
         refusal = self._judge(type, flags, offset, length)
         if refusal is None and type != c.NBD_CMD_WRITE:
-            refusal = Refusal(c.NBD_EINVAL, f"{name} takes no payload")
+            refusal = Refusal(c.NBD_EINVAL, f"{command_name(type)} takes no payload")
         request = Request(type, flags, cookie, offset, length, refusal)
         available = self._end - body
         if refusal is not None:

@@ -58,12 +58,12 @@ class SimpleReplies:
     def done(self, request: Request) -> None:
         """Success of a command without data."""
         outbox = self.outbox
-        position = outbox.reserve(16)
+        position = outbox.reserve(_SIMPLE.size)
         if position < 0:
             outbox.append(_SIMPLE.pack(c.NBD_SIMPLE_REPLY_MAGIC, 0, request.cookie))
         else:
             _SIMPLE.pack_into(outbox.buffer, position, c.NBD_SIMPLE_REPLY_MAGIC, 0, request.cookie)
-            outbox.commit(16)
+            outbox.commit(_SIMPLE.size)
 
     def failed(self, request: Request, errno: int, text: str) -> None:
         """Failure; the text is lost in this framing."""

@@ -52,7 +52,7 @@ class Request:
         self.context_ids = None
 
     def __repr__(self) -> str:
-        name = c.COMMAND_NAMES.get(self.type, f"command {self.type}")
+        name = command_name(self.type)
         return f"<{name} flags=0x{self.flags:x} offset={self.offset} length={self.length}>"
 
 
@@ -148,7 +148,7 @@ def judge(
     """
     rule = table.get(type)
     if rule is None:
-        return Refusal(c.NBD_EINVAL, f"command {type} is not known")
+        return Refusal(c.NBD_EINVAL, f"{command_name(type)} is not known")
     if rule.refusal is not None:
         return rule.refusal
     if flags & ~rule.flags:
@@ -185,3 +185,8 @@ def judge(
     if not length and type == c.NBD_CMD_BLOCK_STATUS:
         return Refusal(c.NBD_EINVAL, "BLOCK_STATUS: length 0, expected at least 1 byte")
     return None
+
+
+def command_name(type: int) -> str:
+    """A command for people."""
+    return c.COMMAND_NAMES.get(type, f"command {type}")
