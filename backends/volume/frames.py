@@ -1,0 +1,199 @@
+"""
+Frames: the pieces of 64 KiB in which an object's data is checked, compressed and encrypted.
+
+Plain data is compressed if that saves an eighth, then encrypted if the volume
+is, then covered by a CRC. Reading goes the other way round, and nothing is
+believed before it is checked: no frame makes more than `FRAME` bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+from backends.volume.header import Codec, Frame, Header, crc32c, object_crypt
+from backends.volume.keys import Crypt, ObjectCrypt, Tampered
+from backends.volume.units import FRAME
+from gateway.errors import ConfigurationError, Corrupt, Unavailable
+from gateway.interfaces import Buffer
+
+try:
+    import zstandard
+except ImportError:  # pragma: no cover - an extra
+    zstandard = None  # type: ignore[assignment]
+try:
+    import lz4.block as lz4_block  # type: ignore[import-untyped]
+except ImportError:  # pragma: no cover - an extra
+    lz4_block = None
+
+#: What settings and superblocks call the codecs.
+CODECS = {"none": Codec.NONE, "zstd": Codec.ZSTD, "lz4": Codec.LZ4}
+
+_ZSTD_LEVEL = 1
+
+
+class _Contexts(threading.local):
+    """zstd's working memory, which no two threads may use at once."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_contexts = None if zstandard is None else _Contexts()
+
+
+def codec(name: str) -> Codec:
+    """
+    A codec by the name it has in settings and superblocks, ready for use.
+
+    Raises:
+        ConfigurationError: no such codec, or its library is not installed.
+    """
+    if name not in CODECS:
+        raise ConfigurationError([f'compression: got "{name}", expected {", ".join(CODECS)}'])
+    package = missing_package(CODECS[name])
+    if package is not None:
+        raise ConfigurationError(
+            [f'compression: got "{name}", which needs the Python package {package}: not installed']
+        )
+    return CODECS[name]
+
+
+def missing_package(codec: Codec) -> str | None:
+    """The package that a codec needs and that is not installed; None if it is ready."""
+    if codec is Codec.ZSTD and zstandard is None:
+        return "zstandard"
+    if codec is Codec.LZ4 and lz4_block is None:
+        return "lz4"
+    return None
+
+
+def compress(plain: Buffer, codec: Codec) -> tuple[Buffer, Codec]:
+    """What to store for ``plain``, and how it was made: as it is unless an eighth is saved."""
+    if codec is Codec.ZSTD:
+        assert _contexts is not None, "checked by codec()"
+        packed = _contexts.compressor.compress(plain)
+    elif codec is Codec.LZ4:
+        packed = lz4_block.compress(plain, store_size=False)
+    else:
+        return plain, Codec.NONE
+    if len(packed) > len(plain) - max(1, len(plain) // 8):
+        return plain, Codec.NONE
+    return packed, codec
+
+
+def decompress(packed: Buffer, codec: Codec, plain_length: int, where: str) -> Buffer:
+    """
+    Exactly ``plain_length`` bytes; at no time more.
+
+    Raises:
+        Corrupt: ``packed`` is not ``plain_length`` bytes made by ``codec``.
+        Unavailable: the codec's library is not installed.
+    """
+    package = missing_package(codec)
+    if package is not None:
+        raise Unavailable(f"{where}: needs the Python package {package}: not installed")
+    try:
+        if codec is Codec.ZSTD:
+            assert _contexts is not None
+            # What the frame says of itself is what the library sets memory aside for.
+            stated = zstandard.frame_content_size(packed)
+            if stated != plain_length:
+                raise Corrupt(f"{where}: got {stated} plain bytes, expected {plain_length}")
+            plain: Buffer = _contexts.decompressor.decompress(packed, allow_extra_data=False)
+        elif codec is Codec.LZ4:
+            plain = lz4_block.decompress(packed, uncompressed_size=plain_length)
+        else:
+            plain = packed
+    except (ValueError, MemoryError, lz4_error, zstd_error) as error:
+        raise Corrupt(f"{where}: {codec.name.lower()} cannot decompress it: {error}") from None
+    if len(plain) != plain_length:
+        raise Corrupt(f"{where}: got {len(plain)} plain bytes, expected {plain_length}")
+    return plain
+
+
+#: What the libraries raise.
+zstd_error: type[Exception] = ValueError if zstandard is None else zstandard.ZstdError
+lz4_error: type[Exception] = ValueError if lz4_block is None else lz4_block.LZ4BlockError
+
+
+def split(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+    """
+    The joined pieces as plain data of frames: `FRAME` bytes each, the last one the rest.
+
+    What lies inside one piece is a view of it; the rest is copied together.
+    """
+    pending = bytearray()
+    for piece in pieces:
+        view = memoryview(piece).cast("B")
+        start = 0
+        if pending:
+            start = min(FRAME - len(pending), len(view))
+            pending += view[:start]
+            if len(pending) < FRAME:
+                continue
+            yield pending
+            pending = bytearray()
+        whole = start + (len(view) - start) // FRAME * FRAME
+        for offset in range(start, whole, FRAME):
+            yield view[offset : offset + FRAME]
+        pending += view[whole:]
+    if pending:
+        yield pending
+
+
+def close_frame(
+    plain: Buffer, codec: Codec, crypt: ObjectCrypt | None, index: int
+) -> tuple[Buffer, Frame]:
+    """
+    The stored bytes of a frame, and its line in the table.
+
+    Without compression and encryption the stored bytes are ``plain`` itself,
+    not a copy.
+
+    Args:
+        plain: 1 to `FRAME` bytes.
+        crypt: the keys of the object, in an encrypted volume.
+        index: the frame's number in the object.
+    """
+    stored, used = compress(plain, codec)
+    if crypt is not None:
+        stored = crypt.seal(index, stored)
+    return stored, Frame(len(stored), used, crc32c(stored))
+
+
+def open_frame(
+    header: Header, index: int, stored: Buffer, crypt: Crypt | None, where: str
+) -> Buffer:
+    """
+    The plain data of one frame, checked.
+
+    Args:
+        stored: just the frame's stored bytes; see `Header.frame_range`.
+        crypt: the key of the volume that wrote the object; None without encryption.
+        where: the object's name, for messages.
+
+    Returns:
+        ``header.frame_plain_length(index)`` bytes; ``stored`` itself when it
+        was neither compressed nor encrypted.
+
+    Raises:
+        Corrupt: the bytes are not those that were stored.
+        Unavailable: the codec's library is not installed.
+    """
+    where = f"{where}: frame {index}"
+    frame = header.frames[index]
+    if len(stored) != frame.stored_length:
+        raise Corrupt(f"{where}: got {len(stored)} bytes, expected {frame.stored_length}")
+    computed = crc32c(stored)
+    if computed != frame.crc:
+        raise Corrupt(f"{where}: CRC: got {computed:#010x}, expected {frame.crc:#010x}")
+    if header.frames_encrypted:
+        if crypt is None:
+            raise Corrupt(f"{where}: it is encrypted, expected an object without encryption")
+        try:
+            stored = object_crypt(crypt, header).open(index, stored)
+        except Tampered as error:
+            raise Corrupt(f"{where}: {error}: changed, or sealed with another key") from None
+    return decompress(stored, Codec(frame.codec), header.frame_plain_length(index), where)

@@ -1,0 +1,469 @@
+"""
+What every object starts with: who wrote what for which volume, and where it lies.
+
+See `docs/reference/volume-format.md`. A header and its tables are covered by
+a CRC against accidents and, in an encrypted volume, by a keyed tag against
+forgery. `decode` believes nothing that these do not confirm.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Collection, Sequence
+from enum import IntEnum
+from itertools import accumulate, chain, starmap
+from operator import add, le
+from typing import Final, NamedTuple
+
+import attrs
+import google_crc32c
+
+from backends.volume.keys import TAG, Crypt, ObjectCrypt
+from backends.volume.names import Kind
+from backends.volume.units import FRAME, HEADER_LIMIT, OBJECT_BYTES, SECTOR
+from backends.volume.values import DATA, HOLE, ZERO
+from gateway.errors import Corrupt
+from gateway.interfaces import Buffer
+
+__all__ = [
+    "FIXED",
+    "MAX_EXTENTS",
+    "Codec",
+    "Extent",
+    "Frame",
+    "Header",
+    "Kind",
+    "crc32c",
+    "decode",
+    "encode",
+    "max_extents",
+]
+
+MAGIC: Final = b"nbdgwvol"
+VERSION: Final = 1
+ENCRYPTED: Final = 1
+
+#: Bytes of a header without its tables.
+FIXED: Final = 128
+
+_EXTENT = 16
+_FRAME = 8
+_FIELDS = struct.Struct("<8sHBBI16s16sQQQQIIQQ16sII")
+_CRC = struct.Struct("<I")
+_TAG_AT = 104
+_SECTOR_LIMIT = 1 << 48
+_LENGTH_MASK = (1 << 40) - 1
+
+
+class Codec(IntEnum):
+    """How the stored bytes of a frame or slice were made from the plain ones."""
+
+    NONE = 0
+    ZSTD = 1
+    LZ4 = 2
+
+
+class Extent(NamedTuple):
+    """
+    A range of the disk that an object says something about.
+
+    Attributes:
+        sector: the first one, on the disk.
+        length: sectors, more than 0.
+        kind: `HOLE`, `ZERO` or `DATA` of `backends.volume.values`.
+        data_sector: for `DATA` the first sector in the object's plain data; else 0.
+    """
+
+    sector: int
+    length: int
+    kind: int
+    data_sector: int
+
+
+class Frame(NamedTuple):
+    """
+    A piece of an object's data that is checked, compressed and encrypted as one.
+
+    Attributes:
+        stored_length: bytes in the object.
+        codec: a `Codec`.
+        crc: CRC-32C of the stored bytes.
+    """
+
+    stored_length: int
+    codec: int
+    crc: int
+
+
+@attrs.frozen
+class Header:
+    """
+    A header with its tables.
+
+    Attributes:
+        kind: the object's type.
+        volume: the volume's uuid, 16 bytes.
+        writer: uuid of the attachment that wrote it, 16 bytes.
+        epoch: the writer's.
+        position: data, fence: log slot. moved, checkpoint: version, the last
+            slot that is in it. superblock: generation.
+        number: data: highest journal record inside. fence: slot at which the
+            log goes on. moved, checkpoint: n of the name. superblock: 0.
+        wall_ms: milliseconds since 1970 when it was written; for people.
+        encrypted: the volume is; a superblock's own data never is.
+        extents: sorted by sector, not overlapping.
+        frames: in the order in which they are stored.
+        plain_length: bytes of data before compression.
+        stored_length: bytes behind the header.
+        length: bytes of the header with its tables.
+    """
+
+    kind: Kind
+    volume: bytes
+    writer: bytes
+    epoch: int
+    position: int
+    number: int
+    wall_ms: int
+    encrypted: bool
+    extents: tuple[Extent, ...]
+    frames: tuple[Frame, ...]
+    plain_length: int
+    stored_length: int
+    length: int = attrs.field(init=False)
+    _offsets: tuple[int, ...] = attrs.field(init=False, repr=False, eq=False)
+
+    @length.default
+    def _compute_length(self) -> int:
+        return FIXED + len(self.extents) * _EXTENT + len(self.frames) * _FRAME
+
+    @_offsets.default
+    def _compute_offsets(self) -> tuple[int, ...]:
+        return tuple(
+            accumulate((frame.stored_length for frame in self.frames), initial=self.length)
+        )
+
+    @property
+    def object_length(self) -> int:
+        """Bytes of the whole object."""
+        return self.length + self.stored_length
+
+    @property
+    def frames_encrypted(self) -> bool:
+        """Whether a key is needed to read the frames."""
+        return self.encrypted and self.kind is not Kind.SUPERBLOCK
+
+    def frame_offset(self, index: int) -> int:
+        """Where a frame's stored bytes start in the object; for one past the last, the end."""
+        return self._offsets[index]
+
+    def frame_range(self, first: int, last: int) -> tuple[int, int]:
+        """Start and length in the object, in bytes, of the frames ``first`` to ``last``."""
+        start = self._offsets[first]
+        return start, self._offsets[last + 1] - start
+
+    def frame_plain_length(self, index: int) -> int:
+        """Bytes of plain data in a frame."""
+        if not 0 <= index < len(self.frames):
+            raise IndexError(f"frame: got {index}, expected 0 to {len(self.frames) - 1}")
+        return min(FRAME, self.plain_length - index * FRAME)
+
+
+def max_extents(n_frames: int) -> int:
+    """How many extents fit a header beside ``n_frames`` frames."""
+    return (HEADER_LIMIT - FIXED - n_frames * _FRAME) // _EXTENT
+
+
+#: Extents that fit beside the frames of an object of the usual size.
+MAX_EXTENTS: Final = max_extents(OBJECT_BYTES // FRAME)
+
+
+def crc32c(*pieces: Buffer) -> int:
+    """CRC-32C of the joined pieces."""
+    crc = 0
+    for piece in pieces:
+        # The library takes bytes alone; bytes of bytes are no copy.
+        crc = google_crc32c.extend(crc, bytes(piece))
+    return crc
+
+
+def encode(header: Header, crypt: ObjectCrypt | None, behind: Sequence[Buffer] = ()) -> bytes:
+    """
+    The header's bytes.
+
+    Args:
+        crypt: the object's keys; needed just when ``header.encrypted``.
+        behind: what a superblock stores behind its header: its tag covers it.
+
+    Raises:
+        ValueError: the header would be refused by `decode`; a mistake of the caller.
+    """
+    if (crypt is not None) != header.encrypted:
+        raise ValueError("a header is encrypted just when there is a key")
+    if header.length > HEADER_LIMIT:
+        raise ValueError(f"header: got {header.length} bytes, expected at most {HEADER_LIMIT}")
+    data = bytearray(FIXED)
+    _FIELDS.pack_into(
+        data,
+        0,
+        MAGIC,
+        VERSION,
+        header.kind,
+        ENCRYPTED if header.encrypted else 0,
+        header.length,
+        header.volume,
+        header.writer,
+        header.epoch,
+        header.position,
+        header.number,
+        header.wall_ms,
+        len(header.extents),
+        len(header.frames),
+        header.plain_length,
+        header.stored_length,
+        b"",
+        0,
+        0,
+    )
+    tables = _pack_extents(header.extents) + _pack_frames(header.frames)
+    if crypt is not None:
+        data[_TAG_AT : _TAG_AT + TAG] = crypt.tag(b"".join((data, tables, *behind)))
+    data[-_CRC.size :] = _CRC.pack(crc32c(data[: -_CRC.size], tables))
+    return bytes(data) + tables
+
+
+def decode(
+    data: Buffer,
+    crypt: Crypt | None,
+    where: str,
+    *,
+    kind: Kind | Collection[Kind] | None = None,
+    volume: bytes | None = None,
+    epoch: int | None = None,
+    position: int | None = None,
+    number: int | None = None,
+) -> Header:
+    """
+    Read and check a header.
+
+    Args:
+        data: the start of an object: the whole header at least, which the
+            first `HEADER_LIMIT` bytes always hold. Of a superblock whose tag
+            is to be checked, the whole object.
+        crypt: the volume's key: then the header must carry its tag. None
+            leaves a tag unchecked.
+        where: the object's name, for messages.
+        kind, volume, epoch, position, number: what the object must be; each
+            counts when given.
+
+    Raises:
+        Corrupt: it is no such header; the text says what was got and expected.
+    """
+    data = memoryview(data)
+    if len(data) < FIXED:
+        raise Corrupt(f"{where}: too short: got {len(data)} bytes, expected a header of {FIXED}")
+    (
+        magic,
+        version,
+        kind_number,
+        flags,
+        length,
+        volume_uuid,
+        writer,
+        object_epoch,
+        object_position,
+        object_number,
+        wall_ms,
+        n_extents,
+        n_frames,
+        plain_length,
+        stored_length,
+        tag,
+        reserved,
+        crc,
+    ) = _FIELDS.unpack_from(data)
+    expect(where, "magic", magic, MAGIC)
+    expect(where, "format version", version, VERSION)
+    expect(where, "header length", length, FIXED + n_extents * _EXTENT + n_frames * _FRAME)
+    if length > HEADER_LIMIT:
+        raise Corrupt(f"{where}: header length: got {length}, expected at most {HEADER_LIMIT}")
+    if len(data) < length:
+        raise Corrupt(f"{where}: too short: got {len(data)} bytes, expected a header of {length}")
+    tables = data[FIXED:length]
+    computed = crc32c(data[: FIXED - _CRC.size], tables)
+    if crc != computed:
+        raise Corrupt(f"{where}: header CRC: got {crc:#010x}, expected {computed:#010x}")
+    if kind_number not in set(Kind):
+        raise Corrupt(f"{where}: object type: got {kind_number}, expected one of 1 to {max(Kind)}")
+    if flags & ~ENCRYPTED:
+        raise Corrupt(f"{where}: flags: got {flags:#04x}, expected 0 or {ENCRYPTED}")
+    expect(where, "reserved bytes", reserved, 0)
+    got_kind = Kind(kind_number)
+    if kind is not None:
+        kinds = {kind} if isinstance(kind, Kind) else set(kind)
+        if got_kind not in kinds:
+            names = " or ".join(one.name.lower() for one in sorted(kinds))
+            raise Corrupt(f"{where}: object type: got {got_kind.name.lower()}, expected {names}")
+    if volume is not None and volume_uuid != volume:
+        raise Corrupt(f"{where}: volume: got {volume_uuid.hex()}, expected {volume.hex()}")
+    for field, got, wanted in (
+        ("epoch", object_epoch, epoch),
+        ("position", object_position, position),
+        ("number", object_number, number),
+    ):
+        if wanted is not None:
+            expect(where, field, got, wanted)
+    header = Header(
+        got_kind,
+        volume_uuid,
+        writer,
+        object_epoch,
+        object_position,
+        object_number,
+        wall_ms,
+        bool(flags & ENCRYPTED),
+        _unpack_extents(tables[: n_extents * _EXTENT], plain_length // SECTOR, where),
+        _unpack_frames(tables[n_extents * _EXTENT :], where),
+        plain_length,
+        stored_length,
+    )
+    _check_lengths(header, where)
+    if crypt is not None:
+        _check_tag(header, data, tag, crypt, where)
+    elif not header.encrypted:
+        expect(where, "keyed tag without encryption", tag.hex(), "0" * 2 * TAG)
+    return header
+
+
+def object_crypt(crypt: Crypt, header: Header) -> ObjectCrypt:
+    """The keys of the object that has this header."""
+    return crypt.object(header.kind, header.epoch, header.position, header.number, header.writer)
+
+
+def expect(where: str, what: str, got: object, expected: object) -> None:
+    """
+    Raises:
+        Corrupt: ``got`` is not ``expected``.
+    """
+    if got != expected:
+        raise Corrupt(f"{where}: {what}: got {got}, expected {expected}")
+
+
+def _check_tag(header: Header, data: memoryview, tag: bytes, crypt: Crypt, where: str) -> None:
+    if not header.encrypted:
+        raise Corrupt(
+            f"{where}: flags: got an object without encryption, expected an encrypted one"
+        )
+    end = header.length
+    if header.kind is Kind.SUPERBLOCK:
+        end = header.object_length
+        expect(where, "length in bytes", len(data), end)
+    signed = bytearray(data[:end])
+    signed[_TAG_AT : _TAG_AT + TAG] = bytes(TAG)
+    signed[FIXED - _CRC.size : FIXED] = bytes(_CRC.size)
+    if not hmac.compare_digest(object_crypt(crypt, header).tag(signed), tag):
+        raise Corrupt(f"{where}: keyed tag: it was changed, or sealed with another key")
+
+
+def _check_lengths(header: Header, where: str) -> None:
+    kind = header.kind
+    if kind in (Kind.FENCE, Kind.CHECKPOINT):
+        expect(where, "frames", len(header.frames), 0)
+        expect(where, "plain length", header.plain_length, 0)
+    if kind not in (Kind.DATA, Kind.MOVED):
+        expect(where, "extents", len(header.extents), 0)
+    elif header.plain_length % SECTOR:
+        raise Corrupt(
+            f"{where}: plain length: got {header.plain_length}, expected a multiple of {SECTOR}"
+        )
+    if kind is Kind.FENCE and header.number <= header.position:
+        raise Corrupt(
+            f"{where}: slot at which the log goes on: got {header.number}, "
+            f"expected more than {header.position}"
+        )
+    expect(where, "frames", len(header.frames), -(-header.plain_length // FRAME))
+    if kind is not Kind.CHECKPOINT:
+        expect(
+            where,
+            "stored length",
+            header.stored_length,
+            sum(frame.stored_length for frame in header.frames),
+        )
+    overhead = TAG if header.frames_encrypted else 0
+    for index, (stored_length, codec, _) in enumerate(header.frames):
+        payload, plain = stored_length - overhead, header.frame_plain_length(index)
+        if payload < 1 or payload > plain or (payload == plain) != (codec == Codec.NONE):
+            raise Corrupt(
+                f"{where}: frame {index}: got {stored_length} stored bytes with codec {codec}, "
+                f"expected {plain + overhead} without one, or fewer with one"
+            )
+
+
+#: Kinds on disk are 1, 2 and 3; in memory the same, in the top bits.
+_KIND_SHIFT = 62
+_KINDS = {kind >> _KIND_SHIFT: kind for kind in (HOLE, ZERO, DATA)}
+
+
+def _pack_extents(extents: Sequence[Extent]) -> bytes:
+    words = chain.from_iterable(
+        (sector | kind >> _KIND_SHIFT << 48, length | data_sector << 40)
+        for sector, length, kind, data_sector in extents
+    )
+    return struct.pack(f"<{2 * len(extents)}Q", *words)
+
+
+def _unpack_extents(table: memoryview, plain_sectors: int, where: str) -> tuple[Extent, ...]:
+    """Passes over lists instead of a step of Python per field: reads wait for this."""
+    words = struct.unpack(f"<{len(table) // 8}Q", table)
+    low, high = words[::2], words[1::2]
+    sectors = [word & _SECTOR_LIMIT - 1 for word in low]
+    lengths = [word & _LENGTH_MASK for word in high]
+    data_sectors = [word >> 40 for word in high]
+    try:
+        kinds = [_KINDS[word >> 48] for word in low]
+    except KeyError as unknown:
+        raise Corrupt(f"{where}: extent kind: got {unknown}, expected 1, 2 or 3") from None
+    extents = tuple(starmap(Extent, zip(sectors, lengths, kinds, data_sectors, strict=True)))
+    ends = list(map(add, sectors, lengths))
+    if not all(lengths):
+        raise Corrupt(f"{where}: extent {lengths.index(0)}: got a length of 0, expected more")
+    if not all(map(le, ends, chain(sectors[1:], (_SECTOR_LIMIT,)))):
+        index = next(i for i, end in enumerate(ends) if end > [*sectors[1:], _SECTOR_LIMIT][i])
+        raise Corrupt(
+            f"{where}: extent {index}: got the end {ends[index]}, expected at most the next "
+            f"one's start, and {_SECTOR_LIMIT}"
+        )
+    for index, (_, length, kind, data_sector) in enumerate(extents):
+        if data_sector and (kind != DATA):
+            raise Corrupt(f"{where}: extent {index}: got data at {data_sector}, expected none")
+        if kind == DATA and data_sector + length > plain_sectors:
+            raise Corrupt(
+                f"{where}: extent {index}: got data up to sector {data_sector + length}, "
+                f"expected at most {plain_sectors}"
+            )
+    return extents
+
+
+def _pack_frames(frames: Sequence[Frame]) -> bytes:
+    return struct.pack(
+        f"<{len(frames)}Q",
+        *(length | codec << 24 | crc << 32 for length, codec, crc in frames),
+    )
+
+
+def _unpack_frames(table: memoryview, where: str) -> tuple[Frame, ...]:
+    frames = tuple(
+        Frame(word & 0xFFFFFF, word >> 24 & 0xFF, word >> 32)
+        for (word,) in _WORD.iter_unpack(table)
+    )
+    for index, frame in enumerate(frames):
+        if frame.codec > Codec.LZ4:
+            raise Corrupt(
+                f"{where}: frame {index}: got the codec {frame.codec}, expected 0 (none), "
+                "1 (zstd) or 2 (lz4)"
+            )
+    return frames
+
+
+_WORD = struct.Struct("<Q")
