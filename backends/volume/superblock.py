@@ -1,0 +1,496 @@
+"""
+Superblocks: what a volume is, whose it is, and where its map starts.
+
+An object whose data is JSON, for people to read, never compressed or
+encrypted. The tag of an encrypted volume's superblock can only be checked with
+the key that is wrapped inside, so reading takes two steps: `decode` checks
+everything but the tag, `verify` the tag.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from backends.volume import header as headers
+from backends.volume.frames import CODECS, open_frame
+from backends.volume.header import FIXED, Codec, Kind
+from backends.volume.keys import Crypt, Wrap, check_wrap
+from backends.volume.sealing import seal
+from backends.volume.units import SECTOR
+from gateway.errors import Corrupt
+from gateway.info import MAX_EXPORT_SIZE
+from gateway.interfaces import Buffer
+from gateway.settings import BadValue
+
+#: Features without which a volume cannot be understood, that this version knows.
+FEATURES: frozenset[str] = frozenset()
+
+STATES = ("open", "closed")
+
+_SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_U32 = (1 << 32) - 1
+_U64 = (1 << 64) - 1
+
+T = TypeVar("T")
+
+
+def check_snapshot_name(name: str) -> str:
+    """
+    The name itself.
+
+    Raises:
+        BadValue: it is no snapshot's name.
+    """
+    if not _SNAPSHOT_NAME.fullmatch(name):
+        raise BadValue(
+            f"snapshot name: got {name[:120]!r}, expected 1 to 100 of A-Z a-z 0-9 . _ - :"
+        )
+    return name
+
+
+@attrs.frozen
+class Root:
+    """
+    Where the map of one version starts: a slice of a checkpoint object.
+
+    Attributes:
+        epoch, n: of the object's name, ``ck/<epoch>-<n>``.
+        offset: bytes in the object.
+        stored_length: bytes, with the slice's envelope.
+        version: the last log slot that is in the map.
+    """
+
+    epoch: int
+    n: int
+    offset: int
+    stored_length: int
+    version: int
+
+
+@attrs.frozen
+class Snapshot:
+    """
+    A version of the disk that is kept.
+
+    Attributes:
+        id: unique in the volume, never used again; larger is younger.
+        name: see `check_snapshot_name`.
+        version: the last log slot that is in it.
+        root: its map; None when nothing had been written.
+        size: of the disk then, in bytes.
+        created_ms: milliseconds since 1970.
+        deleting: it is on its way out, and nobody may open it.
+    """
+
+    id: int
+    name: str
+    version: int
+    root: Root | None
+    size: int
+    created_ms: int
+    deleting: bool = False
+
+
+@attrs.frozen
+class Parent:
+    """
+    The snapshot that a clone was made of.
+
+    Attributes:
+        uuid: the parent volume's, 16 bytes.
+        prefix: where the parent's objects lie in the store.
+        snapshot: the snapshot's id.
+    """
+
+    uuid: bytes
+    prefix: str
+    snapshot: int
+
+
+@attrs.frozen
+class Ancestor:
+    """
+    A volume whose objects the map of this one may name: the parent, its parent, ...
+
+    Attributes:
+        uuid: 16 bytes.
+        prefix: where its objects lie in the store.
+        wrap: its key, wrapped under this volume's; None without encryption.
+    """
+
+    uuid: bytes
+    prefix: str
+    wrap: Wrap | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class JournalNote:
+    """
+    That promises may rest on a journal which only one host has.
+
+    Attributes:
+        host: its name.
+        uuid: the journal's, 16 bytes.
+        since_ms: milliseconds since 1970.
+    """
+
+    host: str
+    uuid: bytes
+    since_ms: int
+
+
+@attrs.frozen
+class Superblock:
+    """
+    What a volume is at one generation.
+
+    Attributes:
+        volume: its uuid, 16 bytes.
+        generation: number of this superblock, one more than that of the last.
+        epoch: of the writer that holds the volume, or held it last.
+        writer: uuid of that attachment, 16 bytes.
+        size: of the disk in bytes, a multiple of 512.
+        created_ms: when the volume was made; milliseconds since 1970.
+        written_ms: when this superblock was; from the header.
+        state: ``open``, or ``closed`` when the last writer left nothing behind.
+        features: names of what a reader must know; unknown ones are refused.
+        compatible: names of what a reader may ignore.
+        codec: ``none``, ``zstd`` or ``lz4``; for what is written from now on.
+        checkpoint: the map; None before the first.
+        snapshots: by id.
+        next_snapshot_id: the id of the next snapshot.
+        parent: in a clone.
+        ancestors: nearest first.
+        wraps: the volume key, wrapped once for each key or passphrase that
+            opens it; empty just without encryption.
+        journal: set while a journal may hold what the store has not.
+        description: for people.
+        extra: fields of later versions that may be ignored; kept as they are.
+    """
+
+    volume: bytes
+    generation: int
+    epoch: int
+    writer: bytes
+    size: int
+    created_ms: int
+    written_ms: int = 0
+    state: str = "open"
+    features: tuple[str, ...] = ()
+    compatible: tuple[str, ...] = ()
+    codec: str = "none"
+    checkpoint: Root | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+    next_snapshot_id: int = 1
+    parent: Parent | None = None
+    ancestors: tuple[Ancestor, ...] = ()
+    wraps: tuple[Wrap, ...] = attrs.field(default=(), repr=False)
+    journal: JournalNote | None = None
+    description: str = ""
+    extra: dict[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether a key is needed."""
+        return bool(self.wraps)
+
+    def encode(self, crypt: Crypt | None) -> bytes:
+        """
+        The whole object.
+
+        Args:
+            crypt: the volume's key; needed just when there are wraps.
+
+        Raises:
+            ValueError: `decode` would refuse it; a mistake of the caller.
+        """
+        if self.encrypted != (crypt is not None):
+            raise ValueError("superblock: a key is needed just when the volume is encrypted")
+        text = json.dumps(_to_json(self), sort_keys=True, indent=1, ensure_ascii=False)
+        sealed = seal(
+            Kind.SUPERBLOCK,
+            self.volume,
+            self.writer,
+            self.epoch,
+            self.generation,
+            0,
+            self.written_ms,
+            (),
+            [text.encode() + b"\n"],
+            Codec.NONE,
+            crypt,
+        )
+        data = b"".join(sealed.parts)
+        try:
+            decode(data, "superblock")
+        except Corrupt as error:
+            raise ValueError(str(error)) from None
+        return data
+
+
+def decode(
+    data: Buffer, where: str, *, volume: bytes | None = None, generation: int | None = None
+) -> Superblock:
+    """
+    Read and check a superblock, but for its keyed tag: that takes `verify`.
+
+    Args:
+        data: the whole object.
+        where: its name, for messages.
+        volume, generation: what it must be of; each counts when given.
+
+    Raises:
+        Corrupt: it is no such superblock, or of a volume that takes a newer
+            version of this program; the text says which field.
+    """
+    header = headers.decode(
+        data,
+        None,
+        where,
+        kind=Kind.SUPERBLOCK,
+        volume=volume,
+        position=generation,
+        number=0,
+    )
+    headers.expect(where, "length in bytes", len(data), header.object_length)
+    view = memoryview(data)
+    frames = [
+        open_frame(
+            header, i, view[header.frame_offset(i) : header.frame_offset(i + 1)], None, where
+        )
+        for i in range(len(header.frames))
+    ]
+    try:
+        fields = json.loads(
+            b"".join(frames).decode(), object_pairs_hook=_once, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise Corrupt(f"{where}: it is not JSON: {error}") from None
+    superblock = _from_json(fields, header.wall_ms, where)
+    for what, in_text, in_header in (
+        ("volume", superblock.volume, header.volume),
+        ("writer", superblock.writer, header.writer),
+        ("generation", superblock.generation, header.position),
+        ("epoch", superblock.epoch, header.epoch),
+        ("encrypted", superblock.encrypted, header.encrypted),
+    ):
+        headers.expect(where, f"{what} in the JSON", in_text, in_header)
+    return superblock
+
+
+def verify(data: Buffer, crypt: Crypt, where: str) -> None:
+    """
+    Check the keyed tag of a superblock that was read, with the key found inside.
+
+    Args:
+        data: the whole object.
+
+    Raises:
+        Corrupt: who wrote it did not have the key, or it is not encrypted.
+    """
+    headers.decode(data, crypt, where, kind=Kind.SUPERBLOCK, volume=crypt.volume)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a field stands in it twice")
+    return fields
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+# -- to JSON: field by field, bytes as hexadecimal digits
+
+
+def _to_json(superblock: Superblock) -> dict[str, Any]:
+    fields = attrs.asdict(superblock, recurse=True, value_serializer=_plain)
+    del fields["extra"], fields["written_ms"]
+    overlap = set(fields) & set(superblock.extra)
+    if overlap:
+        raise ValueError(f"superblock: extra fields {sorted(overlap)} have names of known ones")
+    return superblock.extra | fields
+
+
+def _plain(_instance: object, _field: object, value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+# -- from JSON: every reader takes a value and its place, and refuses what does not fit
+
+Reader = Callable[[Any, str], T]
+
+
+def _integer(maximum: int = _U64, minimum: int = 0) -> Reader[int]:
+    def read(value: Any, where: str) -> int:
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise Corrupt(f"{where}: got {_shown(value)}, expected {minimum} to {maximum}")
+        return value
+
+    return read
+
+
+def _uuid(value: Any, where: str) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
+        raise Corrupt(f"{where}: got {_shown(value)}, expected 32 hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise Corrupt(f"{where}: got {_shown(value)}, expected a text")
+    return value
+
+
+def _flag(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise Corrupt(f"{where}: got {_shown(value)}, expected true or false")
+    return value
+
+
+def _size(value: Any, where: str) -> int:
+    size = _integer(MAX_EXPORT_SIZE)(value, where)
+    if size % SECTOR:
+        raise Corrupt(f"{where}: got {size}, expected a multiple of {SECTOR}")
+    return size
+
+
+def _choice(*allowed: str) -> Reader[str]:
+    def read(value: Any, where: str) -> str:
+        if value not in allowed:
+            raise Corrupt(f"{where}: got {_shown(value)}, expected {' or '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+def _snapshot_name(value: Any, where: str) -> str:
+    try:
+        return check_snapshot_name(_text(value, where))
+    except BadValue as problem:
+        raise Corrupt(f"{where}: {problem}") from None
+
+
+def _wrap(value: Any, where: str) -> Wrap:
+    check_wrap(value, where)
+    return dict(value)
+
+
+def _features(value: Any, where: str) -> tuple[str, ...]:
+    names = _sequence(_text)(value, where)
+    unknown = sorted(set(names) - FEATURES)
+    if unknown:
+        raise Corrupt(
+            f"{where}: the volume uses {', '.join(unknown)}, which this version does not know"
+        )
+    return names
+
+
+def _optional(read: Reader[T]) -> Reader[T | None]:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+def _sequence(read: Reader[T]) -> Reader[tuple[T, ...]]:
+    def read_all(value: Any, where: str) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise Corrupt(f"{where}: got {_shown(value)}, expected a list")
+        return tuple(read(item, f"{where}[{index}]") for index, item in enumerate(value))
+
+    return read_all
+
+
+def _record(make: Callable[..., T], readers: Mapping[str, Reader[Any]]) -> Reader[T]:
+    def read(value: Any, where: str) -> T:
+        values = _fields(value, readers, where)
+        unknown = sorted(set(value) - set(readers))
+        if unknown:
+            raise Corrupt(f"{where}: got the unknown fields {', '.join(unknown)}")
+        return make(**values)
+
+    return read
+
+
+def _fields(value: Any, readers: Mapping[str, Reader[Any]], where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Corrupt(f"{where}: got {_shown(value)}, expected an object")
+    missing = sorted(set(readers) - set(value))
+    if missing:
+        raise Corrupt(f"{where}: the fields {', '.join(missing)} are missing")
+    return {name: read(value[name], f"{where}: {name}") for name, read in readers.items()}
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+_root = _record(
+    Root,
+    {
+        "epoch": _integer(_U32),
+        "n": _integer(_U32),
+        "offset": _integer(minimum=FIXED),
+        "stored_length": _integer(_U32, minimum=1),
+        "version": _integer(),
+    },
+)
+_snapshot = _record(
+    Snapshot,
+    {
+        "id": _integer(minimum=1),
+        "name": _snapshot_name,
+        "version": _integer(),
+        "root": _optional(_root),
+        "size": _size,
+        "created_ms": _integer(),
+        "deleting": _flag,
+    },
+)
+_parent = _record(Parent, {"uuid": _uuid, "prefix": _text, "snapshot": _integer(minimum=1)})
+_ancestor = _record(Ancestor, {"uuid": _uuid, "prefix": _text, "wrap": _optional(_wrap)})
+_journal = _record(JournalNote, {"host": _text, "uuid": _uuid, "since_ms": _integer()})
+
+_READERS: dict[str, Reader[Any]] = {
+    # First, so that a volume of a later version is refused for what it needs.
+    "features": _features,
+    "volume": _uuid,
+    "generation": _integer(),
+    "epoch": _integer(_U32),
+    "writer": _uuid,
+    "size": _size,
+    "created_ms": _integer(),
+    "state": _choice(*STATES),
+    "compatible": _sequence(_text),
+    "codec": _choice(*CODECS),
+    "checkpoint": _optional(_root),
+    "snapshots": _sequence(_snapshot),
+    "next_snapshot_id": _integer(minimum=1),
+    "parent": _optional(_parent),
+    "ancestors": _sequence(_ancestor),
+    "wraps": _sequence(_wrap),
+    "journal": _optional(_journal),
+    "description": _text,
+}
+
+
+def _from_json(fields: Any, written_ms: int, where: str) -> Superblock:
+    values = _fields(fields, _READERS, where)
+    extra = {name: value for name, value in fields.items() if name not in _READERS}
+    superblock = Superblock(written_ms=written_ms, extra=extra, **values)
+    ids = [snapshot.id for snapshot in superblock.snapshots]
+    if ids != sorted(set(ids)) or ids and ids[-1] >= superblock.next_snapshot_id:
+        raise Corrupt(
+            f"{where}: snapshots: got the ids {ids[:100]}, expected rising ones below "
+            f"next_snapshot_id, {superblock.next_snapshot_id}"
+        )
+    names = [snapshot.name for snapshot in superblock.snapshots if not snapshot.deleting]
+    if len(names) != len(set(names)):
+        raise Corrupt(f"{where}: snapshots: two of them have one name")
+    return superblock
