@@ -78,3 +78,17 @@ class Extent:
     length: int
     hole: bool
     zero: bool
+
+
+@dataclass(slots=True)
+class Change:
+    """
+    A run of bytes that were, or were not, changed since some point in time.
+
+    Attributes:
+        length: bytes, more than 0.
+        dirty: may have changed. Only what is known to be as it was is not.
+    """
+
+    length: int
+    dirty: bool

@@ -26,7 +26,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from gateway.info import ExportInfo, Extent
+from gateway.info import Change, ExportInfo, Extent
 
 T = TypeVar("T")
 NowOrLater: TypeAlias = "T | Deferred[T]"
@@ -125,6 +125,49 @@ class IExport(Interface):
         """
 
 
+class IChangedBlocks(Interface):
+    """What an `IExport` may provide as well: where it was changed since some point in time."""
+
+    def references() -> list[str]:
+        """
+        The points in time since which changes are known, as of now: names,
+        of snapshots for example, each once and in an order that only changes
+        as names come and go. Not empty, no NUL.
+        """
+
+    def changed(
+        reference: str, offset: int, length: int, first_only: bool
+    ) -> NowOrLater[list[Change]]:
+        """
+        Args:
+            reference: one that `references` once named.
+
+        Returns:
+            The bytes from ``offset`` on, compared with ``reference``; how
+            far, and with ``first_only``, as for `IExport.extents`.
+
+        Raises:
+            Unavailable: the reference is gone, or the store failed.
+        """
+
+
+class IDerivedExports(Interface):
+    """What an `IExport` may provide as well: exports that derive from it, such as its snapshots."""
+
+    def derived(name: str) -> NowOrLater[IExport]:
+        """
+        Open the export that protocols offer as ``EXPORT@name``.
+
+        Returns:
+            An export whose `ExportInfo` says read-only. The caller closes it,
+            before this one.
+
+        Raises:
+            UnknownExport: nothing of that name derives from this export.
+            ExportUnavailable: with the reason.
+        """
+
+
 @attrs.frozen
 class Resources:
     """
@@ -205,6 +248,7 @@ class IOffer(Interface):
 
         Raises:
             ExportUnavailable: with the reason; a later call tries again.
+            UnknownExport: only asking showed that there is no such export.
         """
 
     def release() -> None:
