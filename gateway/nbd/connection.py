@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.errors import ExportUnavailable, UnknownExport
-from gateway.interfaces import IExport, IExportSource, IOffer
+from gateway.interfaces import IChangedBlocks, IExport, IExportSource, IOffer
 from gateway.nbd import handshake as hs
 from gateway.nbd.events import (
     Close,
@@ -225,7 +225,17 @@ class NBDProtocol(Protocol):
             offer.release()
             return
         self._opened[offer.name] = offer, export
-        self._handshake.export_opened(offer.name, offer.description, export.info)
+        self._handshake.export_opened(
+            offer.name, offer.description, export.info, self._references(export, offer)
+        )
+
+    def _references(self, export: IExport, offer: IOffer) -> list[str]:
+        """The points in time since which changes are known; none where that is not offered."""
+        try:
+            return list(export.references()) if IChangedBlocks.providedBy(export) else []
+        except Exception:
+            self.log.failure("bug: asking export {export} for its references", export=offer.name)
+            return []
 
     def _export_failed(self, failure: Failure, offer: IOffer) -> None:
         if self._ended:

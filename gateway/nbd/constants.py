@@ -101,6 +101,9 @@ NBD_REPLY_TYPE_ERROR_OFFSET = 0x8002
 NBD_STATE_HOLE = 1 << 0
 NBD_STATE_ZERO = 1 << 1
 
+# Status word bits of qemu:dirty-bitmap, by qemu's docs/interop/nbd.txt.
+NBD_STATE_DIRTY = 1 << 0
+
 # Errors: the protocol's own numbers, which only happen to be Linux's.
 NBD_SUCCESS = 0
 NBD_EPERM = 1

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from gateway.info import ExportInfo
 from gateway.nbd import constants as c
 from gateway.nbd import options
-from gateway.nbd.contexts import CONTEXTS, Context, matching
+from gateway.nbd.contexts import Context, available, matching
 from gateway.nbd.events import (
     Close,
     Drop,
@@ -48,7 +48,14 @@ from gateway.nbd.events import (
     StartTLS,
     TransmissionBegins,
 )
-from gateway.nbd.limits import MAX_STRING, OPTION_DRAIN_MAX, OPTION_PARSE_MAX, Limits
+from gateway.nbd.limits import (
+    MAX_CONTEXTS_LISTED,
+    MAX_CONTEXTS_SELECTED,
+    MAX_STRING,
+    OPTION_DRAIN_MAX,
+    OPTION_PARSE_MAX,
+    Limits,
+)
 from gateway.nbd.strings import quoted
 from gateway.nbd.terms import EXTENDED, SIMPLE, STRUCTURED, Terms, transmission_flags
 
@@ -69,6 +76,7 @@ class _Opened:
     name: str
     description: str
     info: ExportInfo
+    references: tuple[str, ...]
 
 
 class _Violation(Exception):
@@ -149,14 +157,17 @@ class Handshake:
         self._input.clear()
         return data
 
-    def export_opened(self, name: str, description: str, info: ExportInfo) -> None:
+    def export_opened(
+        self, name: str, description: str, info: ExportInfo, references: Iterable[str] = ()
+    ) -> None:
         """
         Answer `ExportWanted`: it is open.
 
         Args:
             name: canonical, as `exports_listed` would say it.
+            references: points in time since which its changes are known now.
         """
-        self._answered(_Opened(name, description, info), "", "")
+        self._answered(_Opened(name, description, info, tuple(references)), "", "")
 
     def export_refused(self, reason: str, text: str) -> None:
         """
@@ -405,15 +416,22 @@ class Handshake:
             if opened is None:
                 # TLS_REQD is not among the errors of these options.
                 return self._error(option, c.NBD_REP_ERR_UNKNOWN, text)
+            found = available(opened.references)
             if selecting or request.queries:
-                found = matching(request.queries, CONTEXTS, wildcards=not selecting)
-            else:
-                found = list(CONTEXTS)
+                found = matching(request.queries, found, wildcards=not selecting)
+            if not selecting:
+                found = found[:MAX_CONTEXTS_LISTED]
+            elif len(found) > MAX_CONTEXTS_SELECTED:
+                return self._error(
+                    option,
+                    c.NBD_REP_ERR_TOO_BIG,
+                    f"{len(found)} metadata contexts, expected at most {MAX_CONTEXTS_SELECTED}",
+                )
             for context in found:
                 shown = context.id if selecting else 0
                 self._output.append(options.context_reply(option, shown, context.name))
             if selecting:
-                self._selection = opened.name, tuple(found)
+                self._selection = opened.name, found
             return self._reply(option, c.NBD_REP_ACK)
 
         return self._want(request.name, answer)

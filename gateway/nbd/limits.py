@@ -24,12 +24,21 @@ MAX_PAYLOAD = 32 * MIB
 #: that the client gets an error. Above, the connection is dropped.
 WRITE_DRAIN_MAX = 64 * MIB
 
-#: Descriptors in one block status reply: bounds what a small request fetches,
-#: and the milliseconds in which nobody else is served.
+#: Descriptors in one block status reply, shared among its contexts: bounds
+#: what a small request fetches, and the milliseconds in which nobody else is
+#: served.
 EXTENT_CAP = 1 << 14
 
 #: Queries in one metadata context option.
 MAX_QUERIES = 1024
+
+#: Metadata contexts in one answer to LIST_META_CONTEXT. Names of snapshots
+#: grow in number as nothing else does; those beyond can still be selected.
+MAX_CONTEXTS_LISTED = 1024
+
+#: Metadata contexts that one connection may select: storage is asked for each
+#: of them whenever a client sends 28 bytes.
+MAX_CONTEXTS_SELECTED = 64
 
 #: Bytes. Payloads up to this size are parsed out of the receive buffer;
 #: larger ones are received straight into their own.

@@ -26,7 +26,8 @@ from twisted.python.failure import Failure
 from gateway.errors import NotFast, StorageError
 from gateway.interfaces import IExport
 from gateway.nbd import constants as c
-from gateway.nbd.contexts import status_words
+from gateway.nbd.changes import runs_since
+from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import to_nbd
 from gateway.nbd.inbox import Inbox
 from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
@@ -260,20 +261,32 @@ class Session:
 
     def _block_status(self, request: Request) -> None:
         first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
-        result = self._export.extents(request.offset, request.length, first_only)
-        self._answer(result, request, self._have_extents)
+        references = dict.fromkeys(context.reference for context in self._asked(request))
+        if references.keys() == {None}:
+            result = self._export.extents(request.offset, request.length, first_only)
+            self._answer(result, request, self._have_extents)
+            return
+        runs = Deferred.fromCoroutine(
+            runs_since(references, self._export, request.offset, request.length, first_only)
+        )
+        self._answer(runs, request, self._have_runs)
+
+    def _asked(self, request: Request) -> list[Context]:
+        """The contexts that a block status is about."""
+        ids = request.context_ids
+        return [context for context in self._terms.contexts if ids is None or context.id in ids]
 
     def _have_extents(self, extents: Any, request: Request) -> None:
+        self._have_runs({None: extents}, request)
+
+    def _have_runs(self, runs: Any, request: Request) -> None:
         replies = self._replies
-        first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
-        ids = request.context_ids
-        contexts = [context for context in self._terms.contexts if ids is None or context.id in ids]
-        longest = replies.longest_status
-        if first_only:
-            longest = min(longest, request.length)
-        cap = 1 if first_only else EXTENT_CAP
+        contexts = self._asked(request)
+        longest, cap = replies.longest_status, EXTENT_CAP // len(contexts)
+        if request.flags & c.NBD_CMD_FLAG_REQ_ONE:
+            longest, cap = min(longest, request.length), 1
         for context in contexts:
-            words = status_words(extents, context, request.length, longest, cap)
+            words = status_words(runs[context.reference], context, request.length, longest, cap)
             replies.status(request, context.id, words, context is contexts[-1])
 
     def _done(self, result: Any, request: Request) -> None:

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from backends.file.provider import FileProvider, FileSettings
 from backends.memory import MemoryExport
 from gateway.errors import ExportUnavailable, NotFast, Unavailable, UnknownExport
-from gateway.info import KIB, MIB, Abilities, ExportInfo, Extent
-from gateway.interfaces import IExport, IExportSource, IOffer, Resources
+from gateway.info import KIB, MIB, Abilities, Change, ExportInfo, Extent
+from gateway.interfaces import IChangedBlocks, IExport, IExportSource, IOffer, Resources
 from tests.doubles.always_later import AlwaysLater
+from tests.doubles.changed_blocks import ChangedBlocks
 
 SIZE = 8 * MIB
 BIG = 1 << 40
@@ -42,6 +44,11 @@ class Wrapper:
         self._export = export
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the other one provides is not what this one does
+            raise AttributeError(name)
+        return self._method(name)
+
+    def _method(self, name: str) -> Any:
         return getattr(self._export, name)
 
 
@@ -55,7 +62,7 @@ class NeverFast(Wrapper):
 class Fired(Wrapper):
     """Answers now, but in the form of fired Deferreds."""
 
-    def __getattr__(self, name: str) -> Any:
+    def _method(self, name: str) -> Any:
         method = getattr(self._export, name)
         if name == "read_into":
             return lambda offset, buffer: False
@@ -65,7 +72,7 @@ class Fired(Wrapper):
 class Broken(Wrapper):
     """Fails every request in the way that storage fails."""
 
-    def __getattr__(self, name: str) -> Any:
+    def _method(self, name: str) -> Any:
         def fail(*arguments: Any) -> Any:
             raise Unavailable("the disk is on fire")
 
@@ -75,7 +82,7 @@ class Broken(Wrapper):
 class Buggy(Wrapper):
     """Fails every request in a way that nobody declared."""
 
-    def __getattr__(self, name: str) -> Any:
+    def _method(self, name: str) -> Any:
         def fail(*arguments: Any) -> Any:
             raise ZeroDivisionError("a bug")
 
@@ -109,6 +116,32 @@ class TornReads(Wrapper):
         return self._export.read(offset, length)
 
 
+class LaterChanges(ChangedBlocks):
+    """Knows its changes, but has to look them up."""
+
+    def __init__(self, export: Any, reactor: Any) -> None:
+        super().__init__(export, REFERENCES)
+        self._reactor = reactor
+
+    def changed(self, *arguments: Any) -> Any:
+        return deferLater(self._reactor, 0.001, super().changed, *arguments)
+
+
+@implementer(IChangedBlocks)
+class BuggyChanges(Wrapper):
+    """Fails when it is asked for its changes, and when it is asked what it could be asked for."""
+
+    def references(self) -> list[str]:
+        raise ZeroDivisionError("a bug")
+
+    def changed(self, *arguments: Any) -> list[Change]:
+        raise ZeroDivisionError("a bug")
+
+
+#: The points in time that exports with changes know from the start.
+REFERENCES = ("monday", "tues:day")
+
+
 def _can(export: Any, **changes: bool) -> Wrapper:
     return Wrapper(export, abilities=dataclasses.replace(export.info.abilities, **changes))
 
@@ -140,6 +173,10 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "buggy": lambda reactor: Buggy(MemoryExport(SIZE)),
     "short": lambda reactor: Short(MemoryExport(SIZE)),
     "torn": lambda reactor: TornReads(MemoryExport(SIZE)),
+    "changed": lambda reactor: ChangedBlocks(MemoryExport(SIZE), REFERENCES),
+    "changed-later": lambda reactor: LaterChanges(MemoryExport(SIZE), reactor),
+    "changed-huge": lambda reactor: ChangedBlocks(MemoryExport(HUGE), REFERENCES),
+    "changed-buggy": lambda reactor: BuggyChanges(MemoryExport(SIZE)),
     "tls-only": lambda reactor: MemoryExport(SIZE),
     "vm17-only": lambda reactor: MemoryExport(SIZE),
 }

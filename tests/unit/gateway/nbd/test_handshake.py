@@ -33,6 +33,7 @@ class Embedder:
         self.output = b""
         self.events: list[object] = []
         self.known = {"": "disk", "disk": "disk", "other": "other"}
+        self.references: list[str] = []
         self.run()
 
     @property
@@ -58,7 +59,7 @@ class Embedder:
                 if event.name == "secret" and not self.core.secure:
                     self.core.export_refused(hs.NEEDS_TLS, "needs TLS")
                 elif event.name in self.known:
-                    self.core.export_opened(self.known[event.name], "a disk", INFO)
+                    self.core.export_opened(self.known[event.name], "a disk", INFO, self.references)
                 else:
                     self.core.export_refused(hs.UNKNOWN, "no such export")
             elif isinstance(event, ListWanted):
@@ -379,3 +380,21 @@ def test_abort_is_answered_with_data_drained() -> None:
     embedder = Embedder().feed(FLAGS + w.option(w.ABORT, bytes(70000)), 999)
     assert embedder.finals() == [(w.ABORT, w.ACK)]
     assert [type(event) for event in embedder.events] == [Close]
+
+
+def test_references_are_asked_for_with_each_option() -> None:
+    """
+    M4, M5, M24: what an export can be compared with may change while a client negotiates.
+    """
+    embedder = Embedder().feed(FLAGS + w.option(w.EXTENDED_HEADERS))
+    query = w.meta_data("disk", "qemu:dirty-bitmap:monday")
+    embedder.feed(w.option(w.SET_META, query))
+    embedder.references = ["sunday", "monday"]
+    embedder.feed(w.option(w.SET_META, query))
+    embedder.references = []
+    embedder.feed(w.option(w.LIST_META, query) + w.option(w.GO, w.info_data("disk")))
+    contexts = [data for _, kind, data in embedder.replies() if kind == w.META]
+    assert contexts == [struct.pack(">I", 22) + b"qemu:dirty-bitmap:monday"]
+    begins = embedder.events[-1]
+    assert isinstance(begins, TransmissionBegins)
+    assert [context.reference for context in begins.terms.contexts] == ["monday"]
