@@ -26,6 +26,14 @@ try:
 except ImportError:  # pragma: no cover - an extra
     lz4_block = None
 
+#: What the libraries raise for bytes that they cannot decompress.
+_FAILURES = (
+    ValueError,
+    MemoryError,
+    *([] if zstandard is None else [zstandard.ZstdError]),
+    *([] if lz4_block is None else [lz4_block.LZ4BlockError]),
+)
+
 #: What settings and superblocks call the codecs.
 CODECS = {"none": Codec.NONE, "zstd": Codec.ZSTD, "lz4": Codec.LZ4}
 
@@ -106,16 +114,11 @@ def decompress(packed: Buffer, codec: Codec, plain_length: int, where: str) -> B
             plain = lz4_block.decompress(packed, uncompressed_size=plain_length)
         else:
             plain = packed
-    except (ValueError, MemoryError, lz4_error, zstd_error) as error:
+    except _FAILURES as error:
         raise Corrupt(f"{where}: {codec.name.lower()} cannot decompress it: {error}") from None
     if len(plain) != plain_length:
         raise Corrupt(f"{where}: got {len(plain)} plain bytes, expected {plain_length}")
     return plain
-
-
-#: What the libraries raise.
-zstd_error: type[Exception] = ValueError if zstandard is None else zstandard.ZstdError
-lz4_error: type[Exception] = ValueError if lz4_block is None else lz4_block.LZ4BlockError
 
 
 def split(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
@@ -165,7 +168,7 @@ def close_frame(
 
 def open_frame(
     header: Header, index: int, stored: Buffer, crypt: Crypt | None, where: str
-) -> Buffer:
+) -> bytes:
     """
     The plain data of one frame, checked.
 
@@ -175,8 +178,8 @@ def open_frame(
         where: the object's name, for messages.
 
     Returns:
-        ``header.frame_plain_length(index)`` bytes; ``stored`` itself when it
-        was neither compressed nor encrypted.
+        ``header.frame_plain_length(index)`` bytes of their own: kept, they
+        keep nothing else alive.
 
     Raises:
         Corrupt: the bytes are not those that were stored.
@@ -196,4 +199,4 @@ def open_frame(
             stored = object_crypt(crypt, header).open(index, stored)
         except Tampered as error:
             raise Corrupt(f"{where}: {error}: changed, or sealed with another key") from None
-    return decompress(stored, Codec(frame.codec), header.frame_plain_length(index), where)
+    return bytes(decompress(stored, Codec(frame.codec), header.frame_plain_length(index), where))

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Collection, Sequence
 from enum import IntEnum
 from itertools import accumulate, chain, starmap
-from operator import add, le
 from typing import Final, NamedTuple
 
 import attrs
@@ -51,6 +50,7 @@ _EXTENT = 16
 _FRAME = 8
 _FIELDS = struct.Struct("<8sHBBI16s16sQQQQIIQQ16sII")
 _CRC = struct.Struct("<I")
+_WORD = struct.Struct("<Q")
 _TAG_AT = 104
 _SECTOR_LIMIT = 1 << 48
 _LENGTH_MASK = (1 << 40) - 1
@@ -299,23 +299,8 @@ def decode(
     if flags & ~ENCRYPTED:
         raise Corrupt(f"{where}: flags: got {flags:#04x}, expected 0 or {ENCRYPTED}")
     expect(where, "reserved bytes", reserved, 0)
-    got_kind = Kind(kind_number)
-    if kind is not None:
-        kinds = {kind} if isinstance(kind, Kind) else set(kind)
-        if got_kind not in kinds:
-            names = " or ".join(one.name.lower() for one in sorted(kinds))
-            raise Corrupt(f"{where}: object type: got {got_kind.name.lower()}, expected {names}")
-    if volume is not None and volume_uuid != volume:
-        raise Corrupt(f"{where}: volume: got {volume_uuid.hex()}, expected {volume.hex()}")
-    for field, got, wanted in (
-        ("epoch", object_epoch, epoch),
-        ("position", object_position, position),
-        ("number", object_number, number),
-    ):
-        if wanted is not None:
-            expect(where, field, got, wanted)
     header = Header(
-        got_kind,
+        Kind(kind_number),
         volume_uuid,
         writer,
         object_epoch,
@@ -323,12 +308,14 @@ def decode(
         object_number,
         wall_ms,
         bool(flags & ENCRYPTED),
-        _unpack_extents(tables[: n_extents * _EXTENT], plain_length // SECTOR, where),
+        _unpack_extents(tables[: n_extents * _EXTENT], where),
         _unpack_frames(tables[n_extents * _EXTENT :], where),
         plain_length,
         stored_length,
     )
+    _check_identity(header, where, kind, volume, epoch, position, number)
     _check_lengths(header, where)
+    _check_extents(header.extents, plain_length // SECTOR, where)
     if crypt is not None:
         _check_tag(header, data, tag, crypt, where)
     elif not header.encrypted:
@@ -348,6 +335,31 @@ def expect(where: str, what: str, got: object, expected: object) -> None:
     """
     if got != expected:
         raise Corrupt(f"{where}: {what}: got {got}, expected {expected}")
+
+
+def _check_identity(
+    header: Header,
+    where: str,
+    kind: Kind | Collection[Kind] | None,
+    volume: bytes | None,
+    epoch: int | None,
+    position: int | None,
+    number: int | None,
+) -> None:
+    if kind is not None:
+        kinds = [kind] if isinstance(kind, Kind) else sorted(kind)
+        if header.kind not in kinds:
+            names = " or ".join(one.name.lower() for one in kinds)
+            raise Corrupt(f"{where}: object type: got {header.kind.name.lower()}, expected {names}")
+    if volume is not None:
+        expect(where, "volume", header.volume.hex(), volume.hex())
+    for field, got, wanted in (
+        ("epoch", header.epoch, epoch),
+        ("position", header.position, position),
+        ("number", header.number, number),
+    ):
+        if wanted is not None:
+            expect(where, field, got, wanted)
 
 
 def _check_tag(header: Header, data: memoryview, tag: bytes, crypt: Crypt, where: str) -> None:
@@ -413,7 +425,7 @@ def _pack_extents(extents: Sequence[Extent]) -> bytes:
     return struct.pack(f"<{2 * len(extents)}Q", *words)
 
 
-def _unpack_extents(table: memoryview, plain_sectors: int, where: str) -> tuple[Extent, ...]:
+def _unpack_extents(table: memoryview, where: str) -> tuple[Extent, ...]:
     """Passes over lists instead of a step of Python per field: reads wait for this."""
     words = struct.unpack(f"<{len(table) // 8}Q", table)
     low, high = words[::2], words[1::2]
@@ -424,25 +436,27 @@ def _unpack_extents(table: memoryview, plain_sectors: int, where: str) -> tuple[
         kinds = [_KINDS[word >> 48] for word in low]
     except KeyError as unknown:
         raise Corrupt(f"{where}: extent kind: got {unknown}, expected 1, 2 or 3") from None
-    extents = tuple(starmap(Extent, zip(sectors, lengths, kinds, data_sectors, strict=True)))
-    ends = list(map(add, sectors, lengths))
-    if not all(lengths):
-        raise Corrupt(f"{where}: extent {lengths.index(0)}: got a length of 0, expected more")
-    if not all(map(le, ends, chain(sectors[1:], (_SECTOR_LIMIT,)))):
-        index = next(i for i, end in enumerate(ends) if end > [*sectors[1:], _SECTOR_LIMIT][i])
-        raise Corrupt(
-            f"{where}: extent {index}: got the end {ends[index]}, expected at most the next "
-            f"one's start, and {_SECTOR_LIMIT}"
-        )
-    for index, (_, length, kind, data_sector) in enumerate(extents):
-        if data_sector and (kind != DATA):
+    return tuple(starmap(Extent, zip(sectors, lengths, kinds, data_sectors, strict=True)))
+
+
+def _check_extents(extents: Sequence[Extent], plain_sectors: int, where: str) -> None:
+    end = 0
+    for index, (sector, length, kind, data_sector) in enumerate(extents):
+        if sector < end:
+            raise Corrupt(f"{where}: extent {index}: got sector {sector}, expected {end} or more")
+        end = sector + length
+        if not length:
+            raise Corrupt(f"{where}: extent {index}: got a length of 0, expected more")
+        if kind == DATA:
+            if data_sector + length > plain_sectors:
+                raise Corrupt(
+                    f"{where}: extent {index}: got data up to sector {data_sector + length}, "
+                    f"expected at most {plain_sectors}"
+                )
+        elif data_sector:
             raise Corrupt(f"{where}: extent {index}: got data at {data_sector}, expected none")
-        if kind == DATA and data_sector + length > plain_sectors:
-            raise Corrupt(
-                f"{where}: extent {index}: got data up to sector {data_sector + length}, "
-                f"expected at most {plain_sectors}"
-            )
-    return extents
+    if end > _SECTOR_LIMIT:
+        raise Corrupt(f"{where}: extents: got the end {end}, expected at most {_SECTOR_LIMIT}")
 
 
 def _pack_frames(frames: Sequence[Frame]) -> bytes:
@@ -464,6 +478,3 @@ def _unpack_frames(table: memoryview, where: str) -> tuple[Frame, ...]:
                 "1 (zstd) or 2 (lz4)"
             )
     return frames
-
-
-_WORD = struct.Struct("<Q")
