@@ -337,8 +337,11 @@ def _check_cost(cost: Any, where: str) -> None:
         or any(type(value) is not int or value < 1 for value in cost.values())
         or cost["n"] < 2
         or cost["n"] & (cost["n"] - 1)
+        or cost["n"].bit_length() > 16 * cost["r"]
     ):
-        raise Corrupt(f"{where}: scrypt: got {cost!r}, expected n (a power of two), r and p")
+        raise Corrupt(
+            f"{where}: scrypt: got {cost!r}, expected n (a power of two below 2 ** (16 r)), r and p"
+        )
     if 128 * cost["n"] * cost["r"] > SCRYPT_MEMORY or cost["p"] > SCRYPT_REPETITIONS:
         raise Corrupt(
             f"{where}: scrypt: got {dict(cost)}, expected at most {SCRYPT_MEMORY} bytes of "
