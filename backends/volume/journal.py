@@ -1,0 +1,448 @@
+"""
+The journal of a volume: makes writes durable on a local disk before they are in the store.
+
+A ring of fixed size. Records gather in memory and are written when somebody
+waits for them, or when many have gathered; all who wait share one fdatasync.
+Space is used again when the store has the records and a superblock that says
+so is durable.
+
+Life: `open`, `replay`, `adopt`, then appends and syncs, `close`. The first
+three and `set_aside` block and belong into a thread; the rest is for the
+reactor's thread. Never two at a time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from backends.volume import journal_loss
+from backends.volume.journal_creating import JournalCalls
+from backends.volume.journal_file import JournalFile
+from backends.volume.journal_index import Outstanding, RecordIndex
+from backends.volume.journal_records import (
+    DATA,
+    HEAD_BYTES,
+    LARGEST,
+    Cut,
+    Link,
+    Record,
+    encode,
+    size_in_ring,
+)
+from backends.volume.journal_superblock import CLEAN, IN_USE, Superblock
+from backends.volume.units import SECTOR
+from gateway.errors import Closed, Unavailable
+from gateway.info import MIB
+from gateway.interfaces import Buffer
+
+#: Bytes that gather before they are written although nobody waits for them.
+WRITE_AT = 4 * MIB
+#: Bytes in memory at which there is no room for more.
+GATHERED_LIMIT = 64 * MIB
+#: Part of the ring that is released before a superblock is written only to say so.
+RELEASE_PART = 8
+
+_PADDING = bytes(SECTOR)
+
+
+@attrs.define
+class _Batch:
+    """What one call in a thread writes, and who waits for it."""
+
+    size: int
+    covers: int
+    sync: bool
+    superblock: Superblock | None
+    waiting: list[Deferred[None]]
+
+
+class Journal:
+    """
+    Made by `open`.
+
+    Attributes:
+        epoch: of the attachment that used it last; 0 for a fresh one.
+        last: number of the newest record.
+        durable: the highest number known to be synced.
+        failure: why records are not made durable any more; None as long as they are.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        file: JournalFile,
+        call_in_thread: Callable[..., Deferred[Any]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._file = file
+        self._call_in_thread = call_in_thread
+        self._clock = clock
+        self.epoch = 0
+        self.last = self.durable = 0
+        self.failure: str | None = None
+        self._is_adopted = False
+        self._is_closed = False
+        self._batch: _Batch | None = None
+        self._next: list[Deferred[None]] = []
+        self._for_room: list[Deferred[None]] = []
+        self._idle: Deferred[None] | None = None
+        self._gathered: list[Buffer] = []
+        self._gathered_from = 0
+        self._gathered_bytes = 0
+        self._start_from(file.index)
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        size: int,
+        volume_uuid: uuid.UUID,
+        call_in_thread: Callable[..., Deferred[Any]],
+        clock: Callable[[], float],
+        calls: JournalCalls | None = None,
+    ) -> Journal:
+        """
+        Open the journal at ``path``, or make it; the directory must be there. Blocks.
+
+        Args:
+            size: bytes of the file. An existing one that holds records keeps its own.
+            call_in_thread: as in `gateway.interfaces.Resources`.
+            clock: seconds since 1970.
+
+        Raises:
+            ExportBusy: another process holds it.
+            JournalDamaged: records were synced and cannot be read, or there is no superblock.
+            ExportUnavailable: another volume's, no space, an I/O error.
+        """
+        calls = JournalCalls() if calls is None else calls
+        file = JournalFile.open(path, size, volume_uuid, int(clock() * 1000), calls)
+        return cls(file, call_in_thread, clock)
+
+    @property
+    def path(self) -> str:
+        """The name of its file."""
+        return self._file.path
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of the ring."""
+        return self._file.capacity
+
+    @property
+    def largest(self) -> int:
+        """Bytes of data that one record may hold."""
+        return min((self.capacity - HEAD_BYTES) // SECTOR * SECTOR, LARGEST)
+
+    @property
+    def outstanding(self) -> Outstanding:
+        """The records that were not released."""
+        return self._index.outstanding(self._clock())
+
+    def replay(self, after: int) -> Iterator[Record]:
+        """
+        The records behind ``after`` that an earlier attachment left, in order. Blocks.
+
+        They stay outstanding until they are released.
+
+        Raises:
+            Corrupt, OSError: one of them cannot be read any more.
+        """
+        if self._is_adopted:
+            raise RuntimeError("a journal is replayed before it is adopted")
+        return self._file.records(after)
+
+    def describe_loss(self, after: int) -> str:
+        """What is lost if the records behind ``after`` are not replayed. Blocks; see `replay`."""
+        return journal_loss.describe(journal_loss.sum_up(self.replay(after)))
+
+    def adopt(self, epoch: int, stored: int) -> None:
+        """
+        Begin to write for a new attachment. Blocks.
+
+        Args:
+            epoch: higher than that of every earlier attachment that used the journal.
+            stored: the highest record that the store has; numbers go on behind it.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        if epoch <= self.epoch:
+            raise ValueError(f"got epoch {epoch}, expected more than {self.epoch}")
+        self.release(stored)
+        if stored > self.last:
+            self._start_from(RecordIndex(replace(self._index.head, lsn=stored + 1)))
+        superblock = self._superblock(IN_USE)
+        superblock = attrs.evolve(superblock, cut=Cut(self.last + 1, epoch))
+        self._file.put_superblocks(superblock)
+        self.epoch = epoch
+        self._is_adopted = True
+
+    def append(self, kind: int, sector: int, sectors: int, data: Buffer = b"") -> int:
+        """
+        Add a record behind the others; no I/O. There must be `room`.
+
+        Args:
+            kind: `DATA`, `ZERO`, `HOLE`.
+            data: for `DATA`, ``sectors`` * 512 bytes. ``bytes`` are kept until they
+                are written, anything else is copied.
+
+        Returns:
+            The record's number.
+        """
+        self._check_usable()
+        if len(data) != (sectors * SECTOR if kind == DATA else 0):
+            raise ValueError(f"got {len(data)} bytes for {sectors} sectors of kind {kind}")
+        lsn = self.last + 1
+        if self.failure is not None:
+            self.last = lsn  # nothing will be written any more, syncs say so
+            return lsn
+        size = size_in_ring(len(data))
+        if size > self._space():
+            raise ValueError(f"got a record of {size} bytes, the ring has {self._space()} left")
+        body = data if type(data) is bytes else bytes(data)
+        milliseconds = int(self._clock() * 1000)
+        previous = self._index.head
+        head, crc = encode(
+            self._file.superblock.volume.bytes,
+            Record(
+                self.epoch,
+                lsn,
+                self.durable,
+                previous.crc,
+                kind,
+                sector,
+                sectors,
+                milliseconds,
+                body,
+            ),
+        )
+        padding = size - len(head) - len(body)
+        if not self._gathered:
+            self._gathered_from = previous.position
+        self._gathered += (head, body) if body else (head,)
+        if padding:
+            self._gathered.append(_PADDING[:padding])
+        self._gathered_bytes += size
+        self._index.add(Link(previous.position + size, lsn + 1, crc), len(body), milliseconds)
+        self.last = lsn
+        if self._batch is None and self._gathered_bytes >= WRITE_AT:
+            self._start([], False)
+        return lsn
+
+    def sync(self) -> Deferred[None]:
+        """
+        Answered when every record appended so far is durable.
+
+        Raises:
+            Unavailable: it failed, now or at any time before.
+        """
+        self._check_usable()
+        if self.failure is not None:
+            return fail(self._unavailable())
+        if self.durable == self.last:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        if self._batch is None:
+            self._start([waiting], True)
+        elif self._batch.sync and self._batch.covers == self.last:
+            self._batch.waiting.append(waiting)
+        else:
+            self._next.append(waiting)
+        return waiting
+
+    def room(self, data_bytes: int) -> bool:
+        """
+        Whether a record with so much data, at most `largest`, can be appended now.
+
+        A journal that failed has room: it keeps nothing.
+        """
+        if data_bytes > self.largest:
+            raise ValueError(f"got {data_bytes} bytes, expected {self.largest} or less")
+        if self.failure is not None:
+            return True
+        in_memory = self._gathered_bytes + (self._batch.size if self._batch else 0)
+        return size_in_ring(data_bytes) <= self._space() and in_memory < GATHERED_LIMIT
+
+    def when_room(self) -> Deferred[None]:
+        """
+        Answered when there is more room than now; ask `room` again.
+
+        Raises:
+            Closed: the journal was closed.
+        """
+        self._check_usable()
+        waiting: Deferred[None] = Deferred()
+        self._for_room.append(waiting)
+        self._go_on()
+        return waiting
+
+    def release(self, lsn: int) -> None:
+        """The store has the records up to and including ``lsn``: their space may be used again."""
+        self._index.release(lsn)
+        if self._is_adopted and not self._is_closed:
+            self._go_on()
+
+    def close(self, clean: bool) -> Deferred[None]:
+        """
+        Release file and lock; to be called once. Who waits for room gets `Closed`.
+
+        Args:
+            clean: sync first, and note what is outstanding. Otherwise what
+                is under way ends, and nothing more is written.
+
+        Raises:
+            Unavailable: records were not made durable.
+        """
+        if self._is_closed:
+            return succeed(None)
+        clean = clean and self._is_adopted
+        synced = self.sync() if clean else succeed(None)
+        self._is_closed = True
+        refused = self._take_for_room()
+        if not clean:
+            refused += self._next
+            self._next = []
+            self._gathered, self._gathered_bytes = [], 0
+        for waiting in refused:
+            waiting.errback(Closed(f"journal {self.path} is closed"))
+        synced.addBoth(self._wait_until_idle)
+        if clean:
+            synced.addCallback(self._note_outstanding)
+        return synced.addBoth(self._release_file)
+
+    def set_aside(self) -> str:
+        """
+        Rename the file and close it: another attachment has gone on without its records. Blocks.
+
+        Returns:
+            Its new name.
+        """
+        if self._batch is not None:
+            raise RuntimeError("a journal in use cannot be set aside")
+        self._is_closed = True
+        return self._file.set_aside()
+
+    def _start_from(self, index: RecordIndex) -> None:
+        self._index = index
+        self.last = self.durable = index.head.lsn - 1
+        self.epoch = self._file.superblock.cut.epoch
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise Closed(f"journal {self.path} is closed")
+        if not self._is_adopted:
+            raise RuntimeError("a journal is adopted before it is used")
+
+    def _space(self) -> int:
+        """Bytes of the ring that no superblock on disk speaks for."""
+        return self.capacity - (self._index.head.position - self._file.superblock.tail.position)
+
+    def _superblock(self, state: int) -> Superblock:
+        current = self._file.superblock
+        return attrs.evolve(
+            current,
+            sequence=current.sequence + 1,
+            state=state,
+            tail=self._index.tail,
+            durable=self.durable,
+            milliseconds=int(self._clock() * 1000),
+        )
+
+    def _owes_superblock(self) -> bool:
+        """Whether enough was released, or anything that somebody waits for."""
+        released = self._index.tail.position - self._file.superblock.tail.position
+        return released >= (SECTOR if self._for_room else self.capacity // RELEASE_PART)
+
+    def _go_on(self) -> None:
+        """Start what is due, if nothing is under way."""
+        if self._batch is not None or self.failure is not None:
+            return
+        if self._next or self._owes_superblock():
+            waiting, self._next = self._next, []
+            self._start(waiting, True)
+        elif self._gathered_bytes >= WRITE_AT:
+            self._start([], False)
+
+    def _start(self, waiting: list[Deferred[None]], sync: bool) -> None:
+        superblock = self._superblock(IN_USE) if sync and self._owes_superblock() else None
+        batch = _Batch(self._gathered_bytes, self.last, sync, superblock, waiting)
+        buffers, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self._batch = batch
+        self._call_in_thread(
+            self._file.commit, self._gathered_from, buffers, superblock, sync
+        ).addCallbacks(self._done, self._lose)
+
+    def _done(self, _: Any) -> None:
+        batch, self._batch = self._batch, None
+        assert batch is not None
+        if batch.sync:
+            self.durable = batch.covers
+        freed = self._take_for_room() if batch.size or batch.superblock else []
+        self._settle()
+        for waiting in batch.waiting + freed:
+            waiting.callback(None)
+
+    def _lose(self, reason: Failure) -> None:
+        """Records are lost, or may be: from now on every sync fails."""
+        self._remember(reason)
+        batch, self._batch = self._batch, None
+        waiting, self._next = (batch.waiting if batch else []) + self._next, []
+        self._gathered, self._gathered_bytes = [], 0
+        freed = self._take_for_room()
+        self._settle()
+        for deferred in waiting:
+            deferred.errback(self._unavailable())
+        for deferred in freed:
+            deferred.callback(None)
+
+    def _remember(self, reason: Failure) -> None:
+        if self.failure is None:
+            self.failure = reason.getErrorMessage()
+            self._log.critical(
+                "journal {path}: nothing is made durable any more: {why}",
+                path=self.path,
+                why=self.failure,
+            )
+
+    def _settle(self) -> None:
+        """Go on, or tell `close` that nothing is under way."""
+        if not self._is_closed or self._next:
+            self._go_on()
+        elif self._idle is not None:
+            self._idle.callback(None)
+
+    def _wait_until_idle(self, result: Any) -> Any:
+        if self._batch is None:
+            return result
+        self._idle = Deferred()
+        return self._idle.addCallback(lambda _: result)
+
+    def _note_outstanding(self, _: Any) -> Deferred[None]:
+        state = CLEAN if self._index.tail == self._index.head else IN_USE
+        done = self._call_in_thread(self._file.put_superblocks, self._superblock(state))
+
+        def failed(reason: Failure) -> None:
+            self._remember(reason)
+            raise self._unavailable() from reason.value
+
+        return done.addErrback(failed)
+
+    def _release_file(self, result: Any) -> Any:
+        self._file.close()
+        return result
+
+    def _take_for_room(self) -> list[Deferred[None]]:
+        waiting, self._for_room = self._for_room, []
+        return waiting
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"journal {self.path}: records were lost: {self.failure}")
