@@ -94,7 +94,7 @@ R = TypeVar("R", bound=Runs)
 
 class Paged(Generic[R]):
     """
-    What can be asked of runs on two levels.
+    What maps on two levels have in common: how they are read, and cut into pages.
 
     Args:
         sectors: the disk's size.
@@ -144,6 +144,34 @@ class Paged(Generic[R]):
                 break
         return found
 
+    def _set_across(self, start: int, end: int, value: int) -> None:
+        """Give more than one page a value: data page by page, all else in one go."""
+        page = start >> PAGE_SHIFT
+        last = end >> PAGE_SHIFT
+        inside = start & _MASK
+        if value >= DATA:
+            while page < last:
+                self._set_inside(page, inside, PAGE_SECTORS, value)
+                value += PAGE_SECTORS - inside
+                inside = 0
+                page += 1
+        else:
+            if inside:
+                self._set_inside(page, inside, PAGE_SECTORS, value)
+                page += 1
+            if page < last:
+                self._set_uniform(page, last, value)
+        if end & _MASK:
+            self._set_inside(last, 0, end & _MASK, value)
+
+    def _set_inside(self, page: int, start: int, end: int, value: int) -> None:
+        """Give a range of one page a value."""
+        raise NotImplementedError
+
+    def _set_uniform(self, first: int, last: int, value: int) -> None:
+        """Give whole pages a value that is no data."""
+        raise NotImplementedError
+
 
 class LayeredMap(Paged[Runs]):
     """
@@ -185,25 +213,8 @@ class LayeredMap(Paged[Runs]):
         base = page << PAGE_SHIFT
         if end - base <= PAGE_SECTORS:
             self._set_inside(page, start - base, end - base, value)
-            return
-        step = 1 if value >= DATA else 0
-        position = start
-        if start > base or step:
-            # Data has no place above: it goes page by page.
-            last = end >> PAGE_SHIFT if step else page + 1
-            while page < last:
-                inside = position & _MASK
-                self._set_inside(page, inside, PAGE_SECTORS, value + (position - start) * step)
-                page += 1
-                position = page << PAGE_SHIFT
-        last = end >> PAGE_SHIFT
-        if page < last:
-            for present in self._present.within(page, last):
-                self._remove(present)
-            self._top.set(page, last, value)
-            position = last << PAGE_SHIFT
-        if position < end:
-            self._set_inside(last, 0, end - position, value + (position - start) * step)
+        else:
+            self._set_across(start, end, value)
 
     def clear(self, start: int, end: int, index: int) -> None:
         """Make ``ABSENT`` what came with the object ``index`` in a range."""
@@ -227,6 +238,11 @@ class LayeredMap(Paged[Runs]):
         if after == 1 and value < DATA:
             self._remove(page)
             self._top.set(page, page + 1, value)
+
+    def _set_uniform(self, first: int, last: int, value: int) -> None:
+        for present in self._present.within(first, last):
+            self._remove(present)
+        self._top.set(first, last, value)
 
     def _remove(self, page: int) -> None:
         self._runs -= len(self._pages.pop(page))
