@@ -33,10 +33,13 @@ __all__ = [
     "Frame",
     "Header",
     "Kind",
+    "check",
     "crc32c",
     "decode",
     "encode",
+    "expect",
     "max_extents",
+    "object_crypt",
 ]
 
 MAGIC: Final = b"nbdgwvol"
@@ -197,12 +200,26 @@ def encode(header: Header, crypt: ObjectCrypt | None, behind: Sequence[Buffer] =
         behind: what a superblock stores behind its header: its tag covers it.
 
     Raises:
-        ValueError: the header would be refused by `decode`; a mistake of the caller.
+        ValueError: it is longer than `HEADER_LIMIT`, a number is out of its
+            range, or there is a key just where none is needed. Whether its
+            tables make sense is asked with `check`.
     """
     if (crypt is not None) != header.encrypted:
         raise ValueError("a header is encrypted just when there is a key")
     if header.length > HEADER_LIMIT:
         raise ValueError(f"header: got {header.length} bytes, expected at most {HEADER_LIMIT}")
+    try:
+        data = _pack_fields(header)
+        tables = _pack_extents(header.extents) + _pack_frames(header.frames)
+    except struct.error as error:
+        raise ValueError(f"header: a number is out of its range: {error}") from None
+    if crypt is not None:
+        data[_TAG_AT : _TAG_AT + TAG] = crypt.tag(b"".join((data, tables, *behind)))
+    data[-_CRC.size :] = _CRC.pack(crc32c(data[: -_CRC.size], tables))
+    return bytes(data) + tables
+
+
+def _pack_fields(header: Header) -> bytearray:
     data = bytearray(FIXED)
     _FIELDS.pack_into(
         data,
@@ -226,11 +243,7 @@ def encode(header: Header, crypt: ObjectCrypt | None, behind: Sequence[Buffer] =
         0,
         0,
     )
-    tables = _pack_extents(header.extents) + _pack_frames(header.frames)
-    if crypt is not None:
-        data[_TAG_AT : _TAG_AT + TAG] = crypt.tag(b"".join((data, tables, *behind)))
-    data[-_CRC.size :] = _CRC.pack(crc32c(data[: -_CRC.size], tables))
-    return bytes(data) + tables
+    return data
 
 
 def decode(
@@ -313,14 +326,24 @@ def decode(
         plain_length,
         stored_length,
     )
-    _check_identity(header, where, kind, volume, epoch, position, number)
-    _check_lengths(header, where)
-    _check_extents(header.extents, plain_length // SECTOR, where)
+    _check_identity(
+        header, where, kind, volume=volume, epoch=epoch, position=position, number=number
+    )
+    check(header, where)
     if crypt is not None:
         _check_tag(header, data, tag, crypt, where)
     elif not header.encrypted:
         expect(where, "keyed tag without encryption", tag.hex(), "0" * 2 * TAG)
     return header
+
+
+def check(header: Header, where: str) -> None:
+    """
+    Raises:
+        Corrupt: lengths and tables contradict each other, or do not fit the object's type.
+    """
+    _check_lengths(header, where)
+    _check_extents(header.extents, header.plain_length // SECTOR, where)
 
 
 def object_crypt(crypt: Crypt, header: Header) -> ObjectCrypt:
@@ -338,27 +361,18 @@ def expect(where: str, what: str, got: object, expected: object) -> None:
 
 
 def _check_identity(
-    header: Header,
-    where: str,
-    kind: Kind | Collection[Kind] | None,
-    volume: bytes | None,
-    epoch: int | None,
-    position: int | None,
-    number: int | None,
+    header: Header, where: str, kind: Kind | Collection[Kind] | None, **expected: bytes | int | None
 ) -> None:
     if kind is not None:
         kinds = [kind] if isinstance(kind, Kind) else sorted(kind)
         if header.kind not in kinds:
             names = " or ".join(one.name.lower() for one in kinds)
             raise Corrupt(f"{where}: object type: got {header.kind.name.lower()}, expected {names}")
-    if volume is not None:
-        expect(where, "volume", header.volume.hex(), volume.hex())
-    for field, got, wanted in (
-        ("epoch", header.epoch, epoch),
-        ("position", header.position, position),
-        ("number", header.number, number),
-    ):
-        if wanted is not None:
+    for field, wanted in expected.items():
+        got = getattr(header, field)
+        if isinstance(wanted, bytes):
+            expect(where, field, got.hex(), wanted.hex())
+        elif wanted is not None:
             expect(where, field, got, wanted)
 
 
@@ -380,6 +394,8 @@ def _check_tag(header: Header, data: memoryview, tag: bytes, crypt: Crypt, where
 
 def _check_lengths(header: Header, where: str) -> None:
     kind = header.kind
+    for name, uuid in (("volume", header.volume), ("writer", header.writer)):
+        expect(where, f"bytes of the {name}'s uuid", len(uuid), 16)
     if kind in (Kind.FENCE, Kind.CHECKPOINT):
         expect(where, "frames", len(header.frames), 0)
         expect(where, "plain length", header.plain_length, 0)
@@ -445,8 +461,10 @@ def _check_extents(extents: Sequence[Extent], plain_sectors: int, where: str) ->
         if sector < end:
             raise Corrupt(f"{where}: extent {index}: got sector {sector}, expected {end} or more")
         end = sector + length
-        if not length:
-            raise Corrupt(f"{where}: extent {index}: got a length of 0, expected more")
+        if not 0 < length <= _LENGTH_MASK:
+            raise Corrupt(
+                f"{where}: extent {index}: got a length of {length}, expected 1 to {_LENGTH_MASK}"
+            )
         if kind == DATA:
             if data_sector + length > plain_sectors:
                 raise Corrupt(

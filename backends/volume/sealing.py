@@ -1,6 +1,4 @@
-"""
-From data and extents to the bytes of an object; pure computing, to be run in a thread.
-"""
+"""From data and extents to the bytes of an object; pure computing, to be run in a thread."""
 
 from __future__ import annotations
 
@@ -9,8 +7,9 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from backends.volume import frames
-from backends.volume.header import Codec, Extent, Frame, Header, Kind, encode
+from backends.volume.header import Codec, Extent, Frame, Header, Kind, check, encode
 from backends.volume.keys import Crypt
+from gateway.errors import Corrupt
 from gateway.interfaces import Buffer
 
 
@@ -53,7 +52,8 @@ def seal(
         crypt: the volume's key, in an encrypted volume.
 
     Raises:
-        ValueError: the header does not fit `HEADER_LIMIT`.
+        ValueError: a reader would refuse it: too many extents, out of order,
+            beyond the data, ... Nothing unreadable is ever stored.
     """
     identity = (kind, volume, writer, epoch, position, number)
     keys = None if crypt is None else crypt.object(kind, epoch, position, number, writer)
@@ -75,5 +75,9 @@ def seal(
         plain_length=plain_length,
         stored_length=sum(map(len, parts)),
     )
+    try:
+        check(header, "sealing")
+    except Corrupt as mistake:
+        raise ValueError(str(mistake)) from None
     behind = parts if kind is Kind.SUPERBLOCK else ()
     return Sealed(header, [encode(header, keys, behind), *parts])
