@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from gateway.config import ExportSpec
 from gateway.errors import UnknownExport
-from gateway.interfaces import IExportSource, Resources
+from gateway.interfaces import IExportSource, IOffer, Resources
 from gateway.offers import Offer, count_of
 
 
@@ -73,6 +73,10 @@ class ExportTable:
         """
         return View(self, names, clear_text_only)
 
+    def configured(self, name: str | None) -> Offer | None:
+        """The one of that very name."""
+        return None if name is None else self._offers.get(name)
+
     def offers(self) -> list[Offer]:
         """All of them, in the configured order."""
         return list(self._offers.values())
@@ -126,12 +130,21 @@ class View:
     def offers(self) -> list[Offer]:
         return [offer for offer in self._table.offers() if self._shows(offer)]
 
-    def offer(self, name: str) -> Offer:
-        wanted = name or self._table.default
-        for offer in self._table.offers():
-            if offer.name == wanted and self._shows(offer):
+    def offer(self, name: str) -> IOffer:
+        """
+        Also ``EXPORT@PART``, unless an export is configured by that full
+        name: what derives from an export that is shown.
+        """
+        offer = self._table.configured(name or self._table.default)
+        if offer is not None:
+            if self._shows(offer):
                 return offer
-        raise UnknownExport(name)
+            raise UnknownExport(name)
+        base, at, part = name.rpartition("@")
+        offer = self._table.configured(base)
+        if offer is None or not part or not self._shows(offer):
+            raise UnknownExport(name)
+        return offer.derived(part)
 
     def _shows(self, offer: Offer) -> bool:
         if offer.tls_only and self._clear_text_only:

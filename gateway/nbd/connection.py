@@ -201,14 +201,14 @@ class NBDProtocol(Protocol):
         try:
             offer = self.factory.source.offer(name)
         except UnknownExport:
-            handshake.export_refused(hs.UNKNOWN, f"export {quoted(name)} is not offered here")
+            self._refuse_unknown(name)
             return
         if offer.tls_only and not handshake.secure:
             handshake.export_refused(hs.NEEDS_TLS, f"export {quoted(name)} needs TLS")
             return
         if not offer.admits(self._peer_names):
             # In the words of a name that does not exist: no probing.
-            handshake.export_refused(hs.UNKNOWN, f"export {quoted(name)} is not offered here")
+            self._refuse_unknown(name)
             return
         if offer.name in self._opened:
             self._export_opened(self._opened[offer.name][1], offer)
@@ -219,6 +219,9 @@ class NBDProtocol(Protocol):
         )
         # Now, that does nothing: who called us goes on negotiating.
         opening.addCallback(lambda _: self._negotiate())
+
+    def _refuse_unknown(self, name: str) -> None:
+        self._handshake.export_refused(hs.UNKNOWN, f"export {quoted(name)} is not offered here")
 
     def _export_opened(self, export: IExport, offer: IOffer) -> None:
         if self._ended:
@@ -239,6 +242,9 @@ class NBDProtocol(Protocol):
 
     def _export_failed(self, failure: Failure, offer: IOffer) -> None:
         if self._ended:
+            return
+        if failure.check(UnknownExport):
+            self._refuse_unknown(offer.name)
             return
         if not failure.check(ExportUnavailable):
             self.log.failure("bug: opening export {export}", failure, export=offer.name)

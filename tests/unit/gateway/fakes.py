@@ -13,8 +13,9 @@ from zope.interface import implementer
 
 from gateway import settings
 from gateway.config import ExportSpec
+from gateway.errors import UnknownExport
 from gateway.info import ExportInfo
-from gateway.interfaces import IStorageProvider, Resources
+from gateway.interfaces import IDerivedExports, IStorageProvider, Resources
 
 
 @attrs.frozen
@@ -29,14 +30,37 @@ class FakeSettings:
 class FakeExport:
     """An export that only opens and closes."""
 
-    def __init__(self, size: int) -> None:
-        self.info = ExportInfo(size)
+    def __init__(self, size: int, read_only: bool = False) -> None:
+        self.info = ExportInfo(size, read_only)
         self.closes = 0
         self.closing: Any = None
 
     def close(self) -> Any:
         self.closes += 1
         return self.closing
+
+
+@implementer(IDerivedExports)
+class FakeVolume(FakeExport):
+    """
+    An export with others that derive from it.
+
+    Attributes:
+        snapshots: what to answer, or raise, by name.
+        asked: the names asked for.
+    """
+
+    def __init__(self, size: int, **snapshots: Any) -> None:
+        super().__init__(size)
+        self.snapshots = snapshots
+        self.asked: list[str] = []
+
+    def derived(self, name: str) -> Any:
+        self.asked.append(name)
+        answer = self.snapshots.get(name, UnknownExport(name))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 @implementer(IStorageProvider)

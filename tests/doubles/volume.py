@@ -1,0 +1,53 @@
+"""A volume with snapshots, in memory: what it was, and where it was changed since."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import succeed
+from zope.interface import implementer
+
+from backends.memory import MemoryExport
+from gateway.errors import UnknownExport
+from gateway.interfaces import IDerivedExports
+from tests.doubles.changed_blocks import ChangedBlocks
+
+
+@implementer(IDerivedExports)
+class Volume(ChangedBlocks):
+    """
+    Takes snapshots; each is a copy.
+
+    Args:
+        size: bytes.
+
+    Attributes:
+        opened, closed: the names of snapshots opened and closed, in order.
+    """
+
+    def __init__(self, size):
+        super().__init__(MemoryExport(size))
+        self.opened = []
+        self.closed = []
+        self._snapshots = {}
+
+    def take_snapshot(self, name):
+        self._snapshots[name] = bytes(self._export.read(0, self.info.size))
+        self.remember(name)
+
+    def derived(self, name):
+        if name not in self._snapshots:
+            raise UnknownExport(name)
+        self.opened.append(name)
+        return succeed(_Snapshot(self, name, self._snapshots[name]))
+
+
+class _Snapshot(MemoryExport):
+    def __init__(self, volume, name, data):
+        super().__init__(len(data), read_only=True)
+        self._volume, self._name = volume, name
+        for offset in range(0, len(data), 65536):
+            if any(piece := data[offset : offset + 65536]):
+                self.write(offset, piece, False)
+
+    def close(self):
+        self._volume.closed.append(self._name)
+        return super().close()
