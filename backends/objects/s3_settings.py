@@ -186,12 +186,12 @@ class S3Settings:
         text, "The KMS key for `sse = aws:kms` or `aws:kms:dsse`.", default=None
     )
     max_reads: int = setting(
-        count, "How many reads may be under way at the store at once.", default=32
+        count, "How many reads and listings may be under way at the store at once.", default=32
     )
     max_writes: int = setting(
         count,
-        "How many puts, deletes and listings may be under way at once. They have connections of"
-        " their own: a store that is slow to write does not keep readers waiting.",
+        "How many puts and deletes may be under way at once. They have connections of their own:"
+        " a store that is slow to write does not keep readers waiting.",
         default=16,
     )
     connect_timeout: float = setting(
