@@ -20,7 +20,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from backends.volume import journal_loss
@@ -74,8 +73,6 @@ class Journal:
         durable: the highest number known to be synced.
         failure: why records are not made durable any more; None as long as they are.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -393,7 +390,7 @@ class Journal:
 
     def _lose(self, reason: Failure) -> None:
         """Records are lost, or may be: from now on every sync fails."""
-        self._remember(reason)
+        self.failure = self.failure or reason.getErrorMessage()
         batch, self._batch = self._batch, None
         waiting, self._next = (batch.waiting if batch else []) + self._next, []
         self._gathered, self._gathered_bytes = [], 0
@@ -403,15 +400,6 @@ class Journal:
             deferred.errback(self._unavailable())
         for deferred in freed:
             deferred.callback(None)
-
-    def _remember(self, reason: Failure) -> None:
-        if self.failure is None:
-            self.failure = reason.getErrorMessage()
-            self._log.critical(
-                "journal {path}: nothing is made durable any more: {why}",
-                path=self.path,
-                why=self.failure,
-            )
 
     def _settle(self) -> None:
         """Go on, or tell `close` that nothing is under way."""
@@ -431,7 +419,7 @@ class Journal:
         done = self._call_in_thread(self._file.put_superblocks, self._superblock(state))
 
         def failed(reason: Failure) -> None:
-            self._remember(reason)
+            self.failure = self.failure or reason.getErrorMessage()
             raise self._unavailable() from reason.value
 
         return done.addErrback(failed)
