@@ -1,13 +1,16 @@
-"""A volume with snapshots, in memory: what it was, and where it was changed since."""
+"""A volume with snapshots, in memory: what it was, where it was changed since, and a provider."""
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.defer import succeed
+from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from backends.memory import MemoryExport
+from gateway import settings
 from gateway.errors import UnknownExport
-from gateway.interfaces import IDerivedExports
+from gateway.interfaces import IDerivedExports, IStorageProvider
 from tests.doubles.changed_blocks import ChangedBlocks
 
 
@@ -51,3 +54,37 @@ class _Snapshot(MemoryExport):
     def close(self):
         self._volume.closed.append(self._name)
         return super().close()
+
+
+@attrs.frozen
+class VolumeSettings:
+    """Keys of ``provider = volumes``."""
+
+    size: int = settings.setting(settings.size, "Bytes.")
+    snapshots: tuple[str, ...] = settings.setting(
+        settings.words, "Taken of a disk that holds 64 KiB of 0xaa and nothing else.", ()
+    )
+
+
+@implementer(IPlugin, IStorageProvider)
+class VolumeProvider:
+    """``provider = volumes``, for a gateway in a process of its own."""
+
+    name = "volumes"
+    settings = VolumeSettings
+
+    def problems(self, settings, read_only):
+        return []
+
+    def identity(self, settings):
+        return None
+
+    def describe(self, settings):
+        return f"{settings.size} bytes"
+
+    def open_export(self, name, settings, read_only, resources):
+        volume = Volume(settings.size)
+        volume.write(0, b"\xaa" * 65536, False)
+        for snapshot in settings.snapshots:
+            volume.take_snapshot(snapshot)
+        return volume
