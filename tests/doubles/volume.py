@@ -36,6 +36,10 @@ class Volume(ChangedBlocks):
         self._snapshots[name] = bytes(self._export.read(0, self.info.size))
         self.remember(name)
 
+    def delete_snapshot(self, name):
+        del self._snapshots[name]
+        self.forget(name)
+
     def derived(self, name):
         if name not in self._snapshots:
             raise UnknownExport(name)
