@@ -135,12 +135,14 @@ class JournalNote:
 
     Attributes:
         host: its name.
-        uuid: the journal's, 16 bytes.
+        epoch: of the attachment that began with the journal; its own epoch is no older.
+        lsn: the highest of its records that is in the checkpoint.
         since_ms: milliseconds since 1970.
     """
 
     host: str
-    uuid: bytes
+    epoch: int
+    lsn: int
     since_ms: int
 
 
@@ -455,7 +457,10 @@ _snapshot = _record(
 )
 _parent = _record(Parent, {"uuid": _uuid, "prefix": _text, "snapshot": _integer(minimum=1)})
 _ancestor = _record(Ancestor, {"uuid": _uuid, "prefix": _text, "wrap": _optional(_wrap)})
-_journal = _record(JournalNote, {"host": _text, "uuid": _uuid, "since_ms": _integer()})
+_journal = _record(
+    JournalNote,
+    {"host": _text, "epoch": _integer(_U32), "lsn": _integer(), "since_ms": _integer()},
+)
 
 _READERS: dict[str, Reader[Any]] = {
     # First, so that a volume of a later version is refused for what it needs.

@@ -60,7 +60,7 @@ FULL = attrs.evolve(
         Ancestor(bytes(16), "disks/früher"),
     ),
     wraps=(WRAP,),
-    journal=JournalNote("host-1", WRITER, 7),
+    journal=JournalNote("host-1", 3, 12, 7),
     description='a "disk"',
     extra={"colour": {"of": ["the", 1, None]}},
 )
@@ -286,7 +286,7 @@ PLACES = [
         "ancestors[0]: wrap: method: got",
     ),
     ("wraps", [5], "wraps[0]: got int, expected an object"),
-    ("journal", {"host": "h", "uuid": "0" * 32, "since_ms": -1}, "journal: since_ms: got -1"),
+    ("journal", {"host": "h", "epoch": 1, "lsn": 0, "since_ms": -1}, "journal: since_ms: got -1"),
 ]
 
 
