@@ -80,7 +80,7 @@ class Attempts:
     def __init__(self, back_off: BackOff) -> None:
         self._back_off = back_off
         self._began = back_off.clock.seconds()
-        self._bound = back_off.first_delay
+        self._bound = min(back_off.first_delay, back_off.longest_delay)
         self._failed = 0
 
     async def pause(self, failure: Transient | Garbled) -> None:

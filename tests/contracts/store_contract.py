@@ -260,7 +260,7 @@ class StoreContract:
         With ``if_absent`` the object stays as it is, and the failure names the key.
         """
         lab.put("log/1", b"first")
-        for data in (b"other", b"firs", b"first!", b""):
+        for data in (b"other", b"fir", b"first!", b""):
             with pytest.raises(Exists, match="log/1"):
                 lab.put("log/1", data)
             assert lab.read("log/1") == b"first"
@@ -301,19 +301,19 @@ class StoreContract:
         """
         Of 16 puts at once with ``if_absent`` one succeeds; its bytes are what is there.
         """
-        datas = [bytes([n]) * 10_000 for n in range(16)]
-        answers = lab.outcomes([store.put("log/1", [data], True) for data in datas])
+        contents = [bytes([n]) * 10_000 for n in range(16)]
+        answers = lab.outcomes([store.put("log/1", [data], True) for data in contents])
         (winner,) = [index for index, answer in enumerate(answers) if answer is None]
         assert all(isinstance(answer, Exists) for answer in answers if answer is not None)
-        assert lab.read("log/1") == datas[winner]
+        assert lab.read("log/1") == contents[winner]
 
     def test_a_race_without_the_condition_leaves_one_of_them(self, lab, store):
         """
         Racing puts succeed all, and objects are never mixed.
         """
-        datas = [bytes([n]) * (10_000 + n) for n in range(16)]
-        lab.all([store.put("a", [data], False) for data in datas])
-        assert lab.read("a") in datas
+        contents = [bytes([n]) * (10_000 + n) for n in range(16)]
+        lab.all([store.put("a", [data], False) for data in contents])
+        assert lab.read("a") in contents
 
     def test_a_listing_is_in_the_order_of_keys(self, lab, store):
         """
