@@ -108,7 +108,10 @@ def decompress(packed: Buffer, codec: Codec, plain_length: int, where: str) -> B
             # What the frame says of itself is what the library sets memory aside for.
             stated = zstandard.frame_content_size(packed)
             if stated != plain_length:
-                raise Corrupt(f"{where}: got {stated} plain bytes, expected {plain_length}")
+                raise Corrupt(
+                    f"{where}: zstd states {'no' if stated < 0 else stated} plain bytes, "
+                    f"expected {plain_length}"
+                )
             plain: Buffer = _contexts.decompressor.decompress(packed, allow_extra_data=False)
         elif codec is Codec.LZ4:
             plain = lz4_block.decompress(packed, uncompressed_size=plain_length)

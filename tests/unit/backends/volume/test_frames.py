@@ -203,8 +203,25 @@ def test_a_frame_that_unpacks_to_more_is_stopped():
     ]
     for stored, used in packed:
         header = header_of([Frame(len(stored), used, crc32c(stored))], len(TEXT))
-        with pytest.raises(Corrupt, match="log/1: frame 0: .*(got|cannot decompress)"):
+        with pytest.raises(Corrupt, match="log/1: frame 0: .*(got|states|cannot decompress)"):
             open_frame(header, 0, stored, None, "log/1")
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (b"\xe0" + (1 << 40).to_bytes(8, "little"), f"zstd states {1 << 40} plain bytes"),
+        (b"\x00\x58", "zstd states no plain bytes"),
+    ],
+)
+def test_what_a_frame_claims_sets_no_memory_aside(claim, message):
+    """
+    zstd's library would take its word for it; a terabyte, or as it comes.
+    """
+    stored = b"\x28\xb5\x2f\xfd" + claim + b"\x01\x00\x00"
+    header = header_of([Frame(len(stored), Codec.ZSTD, crc32c(stored))], len(TEXT))
+    with pytest.raises(Corrupt, match=f"log/1: frame 0: {message}, expected {len(TEXT)}"):
+        open_frame(header, 0, stored, None, "log/1")
 
 
 def test_codecs_have_the_names_of_the_settings():
