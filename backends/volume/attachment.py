@@ -1,0 +1,84 @@
+"""One writer's hold on a volume: the parts that work together while it is open."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.logger import Logger
+
+from backends.volume.applying import Applier
+from backends.volume.authority import Authority
+from backends.volume.checkpointing import Checkpointer
+from backends.volume.committing import Committer
+from backends.volume.condition import Condition
+from backends.volume.environment import Environment, Options
+from backends.volume.fetching import Fetcher
+from backends.volume.journaling import Journaling
+from backends.volume.lineage import Lineage
+from backends.volume.reading import Reader
+from backends.volume.recent import Recent
+from backends.volume.stored_map import StoredMap
+from backends.volume.writing import Writer
+from gateway.errors import Closed, StorageError
+
+
+@attrs.define(eq=False)
+class Attachment:
+    """
+    The parts of an open volume; `backends.volume.attaching` puts them together.
+    """
+
+    _log = Logger()
+
+    environment: Environment
+    options: Options
+    condition: Condition
+    lineage: Lineage
+    authority: Authority
+    recent: Recent
+    stored: StoredMap
+    fetcher: Fetcher
+    reader: Reader
+    committer: Committer
+    applier: Applier
+    writer: Writer
+    checkpointer: Checkpointer
+    journaling: Journaling | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the disk."""
+        return self.authority.superblock.size
+
+    async def settle(self) -> None:
+        """
+        Bring everything that was answered into the map.
+
+        Raises:
+            StorageError: the store does not take it.
+        """
+        flushed = self.committer.flush()
+        if flushed is not None:
+            await flushed
+        await self.applier.caught_up(self.committer.next_slot)
+
+    async def detach(self) -> None:
+        """
+        Make everything durable and let go.
+
+        Raises:
+            StorageError: the store did not take it; everything is let go all
+                the same, and a journal keeps what it has.
+        """
+        try:
+            if self.condition.failure is None:
+                await self.settle()
+                await self.checkpointer.last()
+        except StorageError as failure:
+            if self.journaling is None:
+                raise
+            self._log.error("left in the journal, for the next time: {why}", why=str(failure))
+        finally:
+            self.checkpointer.stop()
+            if self.journaling is not None:
+                await self.journaling.journal.close(True)
+            self.condition.fail(Closed("the volume is closed"))

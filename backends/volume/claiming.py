@@ -1,0 +1,74 @@
+"""The first step of taking a volume over: a superblock of our own."""
+
+from __future__ import annotations
+
+import attrs
+
+from backends.objects.contract import Exists, IObjectStore
+from backends.volume.environment import Environment
+from backends.volume.journal import Journal
+from backends.volume.keys import KeySource
+from backends.volume.lineage import Lineage
+from backends.volume.names import Names
+from backends.volume.superblock import Superblock
+from backends.volume.superblocks import newest, unlock
+from gateway.errors import ExportBusy, ExportUnavailable
+
+#: Others may be taking the volume over at the same time; this often we try again.
+_TRIES = 5
+
+
+async def claim(
+    store: IObjectStore,
+    names: Names,
+    environment: Environment,
+    source: KeySource | None,
+    journal: Journal | None,
+    accept_loss: bool,
+) -> tuple[Superblock, Lineage]:
+    """
+    Announce a new epoch.
+
+    Raises:
+        ExportUnavailable: there is no volume, no key, or a journal elsewhere.
+        ExportBusy: others were faster each time.
+        Corrupt, StoreError: as for any superblock.
+    """
+    writer = environment.secret_bytes(16)
+    for _ in range(_TRIES):
+        found = await newest(store, names)
+        if found is None:
+            raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
+        last = found.superblock
+        lineage = unlock(found, names, source)
+        note = last.journal
+        if note is not None and (journal is None or journal.epoch < note.epoch):
+            if not accept_loss:
+                raise ExportUnavailable(_owed(last, names))
+            note = None
+        ours = attrs.evolve(
+            last,
+            generation=last.generation + 1,
+            epoch=last.epoch + 1,
+            writer=writer,
+            written_ms=int(environment.wall() * 1000),
+            state="open",
+            journal=note,
+        )
+        try:
+            await store.put(names.sb(ours.generation), [ours.encode(lineage.own.crypt)], True)
+        except Exists:
+            continue
+        return ours, lineage
+    raise ExportBusy(f"{names.sb_prefix}: other gateways take the volume over again and again")
+
+
+def _owed(superblock: Superblock, names: Names) -> str:
+    note = superblock.journal
+    assert note is not None
+    return (
+        f"{names.sb_prefix}: what was written since {note.since_ms} (milliseconds since 1970) may"
+        f" be in the journal of host {note.host!r} alone. Open the volume there, or set"
+        " accept_loss = yes to go on without: the volume is then as it was after some earlier"
+        " write, and the journal, when it is opened again, says exactly what is missing"
+    )

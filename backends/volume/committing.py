@@ -1,0 +1,215 @@
+"""
+Bringing segments into the log: sealing, slots, the window, and who waits for what.
+
+Order is everything here. Segments get slots in the order in which they were
+sealed; `WINDOW` puts may be under way; a segment counts as stored when its
+own put and those of all earlier slots are answered. A put that failed for now
+is tried again with the same bytes until the volume closes: whether it took
+effect is unknown, and its slot can hold nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from backends.objects.contract import Exists, IObjectStore, StoreError
+from backends.volume.condition import Condition
+from backends.volume.environment import Environment, Options
+from backends.volume.names import Names
+from backends.volume.recent import MAX_TOUCHES, Recent
+from backends.volume.sealing import Sealed
+from backends.volume.segment import Run, Segment
+from backends.volume.units import WINDOW
+from gateway.errors import Fenced, Unavailable
+from gateway.interfaces import NowOrLater
+
+#: Seconds before a put that failed is tried again; the store's own retries come first.
+_AGAIN = 1.0
+
+#: Flushes may have this many puts under way; later ones gather behind them.
+_FLUSHES = 2
+
+
+class SealSegment(Protocol):
+    """Makes a log object of a gathered segment; runs in a thread."""
+
+    def __call__(self, segment: Segment, live: list[Run]) -> Sealed: ...
+
+
+class Committer:
+    """
+    Takes the open segment of `Recent`, again and again, and stores it.
+
+    Args:
+        recent: whose open segment fills.
+        store: of the log.
+        names: of the volume.
+        seal: gathers a segment and makes its object.
+        condition: told when the log is no longer ours.
+        environment, options: see there.
+        first_slot: the slot of the first segment.
+        stored: called with each segment in the order of the log, when it and
+            all before it are stored.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        recent: Recent,
+        store: IObjectStore,
+        names: Names,
+        seal: SealSegment,
+        condition: Condition,
+        environment: Environment,
+        options: Options,
+        first_slot: int,
+        stored: Callable[[Segment, Sealed], None],
+    ) -> None:
+        self._recent = recent
+        self._store = store
+        self._names = names
+        self._seal_segment = seal
+        self._condition = condition
+        self._environment = environment
+        self._options = options
+        self._tell_stored = stored
+        self._next_slot = first_slot
+        self._stored_slot = first_slot - 1  # this one and all before are stored
+        self._stored_id = recent.open.id - 1
+        self._queue: deque[tuple[Segment, list[Run]]] = deque()
+        self._flying: set[int] = set()
+        self._landed: dict[int, tuple[Segment, Sealed]] = {}
+        self._waiting: deque[tuple[int, float, Deferred[None]]] = deque()
+        self._flush_wanted = False
+        self._age: Any = None
+        self._last_failure = ""
+        condition.watch(self._failed)
+
+    @property
+    def next_slot(self) -> int:
+        """The slot that the next segment gets."""
+        return self._next_slot + len(self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was ever written is stored."""
+        return not self._recent.open.touches and self._stored_id == self._recent.open.id - 1
+
+    def touched(self) -> None:
+        """The open segment has changed: seal it if it is full, else before long."""
+        segment = self._recent.open
+        if segment.taken >= self._options.object_bytes or segment.touches >= MAX_TOUCHES:
+            self.seal()
+        elif self._age is None:
+            self._age = self._environment.clock.callLater(
+                self._options.upload_delay, self._grown_old
+            )
+
+    def seal(self) -> None:
+        """Close the open segment, if there is anything in it."""
+        if self._age is not None:
+            self._age.cancel()
+            self._age = None
+        self._flush_wanted = False
+        if self._recent.open.touches and self._condition.failure is None:
+            self._queue.append(self._recent.seal())
+            self._start()
+
+    def _grown_old(self) -> None:
+        self._age = None
+        self.seal()
+
+    def flush(self) -> NowOrLater[None]:
+        """
+        Answered when everything written before is stored.
+
+        Raises:
+            Fenced, Unavailable: it may or may not be.
+        """
+        self._condition.check()
+        if self.idle:
+            return None
+        is_open = self._recent.open.touches > 0
+        done: Deferred[None] = Deferred()
+        wanted = self._recent.open.id if is_open else self._recent.open.id - 1
+        self._waiting.append((wanted, self._environment.clock.seconds(), done))
+        if is_open and len(self._flying) + len(self._queue) < _FLUSHES:
+            self.seal()
+        elif is_open:
+            # The next put that is answered seals, for all who came meanwhile.
+            self._flush_wanted = True
+        return done
+
+    def _start(self) -> None:
+        while self._queue and self._next_slot - self._stored_slot <= WINDOW:
+            segment, live = self._queue.popleft()
+            segment.slot = self._next_slot
+            self._next_slot += 1
+            self._flying.add(segment.slot)
+            Deferred.fromCoroutine(self._upload(segment, live)).addErrback(self._broken)
+
+    async def _upload(self, segment: Segment, live: list[Run]) -> None:
+        slot = segment.slot
+        assert slot is not None
+        sealed = await self._environment.call_in_thread(self._seal_segment, segment, live)
+        key = self._names.log(slot)
+        while self._condition.failure is None:
+            try:
+                await self._store.put(key, sealed.parts, True)
+            except Exists:
+                self._condition.fail(
+                    Fenced(f"{key} was written by another gateway: it has taken the volume over")
+                )
+                return
+            except StoreError as failure:
+                self._not_stored(key, failure)
+                await deferLater(self._environment.clock, _AGAIN)
+            else:
+                self._flying.discard(slot)
+                self._landed[slot] = (segment, sealed)
+                self._advance()
+                return
+
+    def _not_stored(self, key: str, failure: StoreError) -> None:
+        if str(failure) != self._last_failure:
+            self._last_failure = str(failure)
+            self._log.error("cannot store {key}, trying on: {why}", key=key, why=str(failure))
+        oldest = self._environment.clock.seconds() - self._options.flush_deadline
+        while self._waiting and self._waiting[0][1] <= oldest:
+            # It stays in memory and is tried on; a later flush may succeed.
+            self._waiting.popleft()[2].errback(Unavailable(f"not stored yet: {failure}"))
+
+    def _advance(self) -> None:
+        if self._last_failure:
+            self._last_failure = ""
+            self._log.info("the store takes data again")
+        while (landed := self._landed.pop(self._stored_slot + 1, None)) is not None:
+            segment, sealed = landed
+            self._stored_slot += 1
+            self._stored_id = segment.id
+            self._tell_stored(segment, sealed)
+        self._start()
+        if self._flush_wanted and len(self._flying) + len(self._queue) < _FLUSHES:
+            self.seal()
+        while self._waiting and self._waiting[0][0] <= self._stored_id:
+            self._waiting.popleft()[2].callback(None)
+
+    def _failed(self, failure: Exception) -> None:
+        if self._age is not None:
+            self._age.cancel()
+            self._age = None
+        self._queue.clear()
+        waiting, self._waiting = self._waiting, deque()
+        for _, _, done in waiting:
+            done.errback(self._condition.error())
+
+    def _broken(self, failure: Any) -> None:
+        self._log.failure("a segment could not be stored", failure)
+        self._condition.fail(Unavailable(f"a segment could not be stored: {failure.value}"))

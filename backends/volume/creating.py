@@ -1,0 +1,65 @@
+"""Making a volume: its first superblock."""
+
+from __future__ import annotations
+
+from backends.objects.contract import Exists, IObjectStore
+from backends.volume.environment import Environment
+from backends.volume.header import Codec
+from backends.volume.keys import KEY, Crypt, KeySource, Wrap, wrap
+from backends.volume.names import Names
+from backends.volume.superblock import Superblock
+from backends.volume.units import SECTOR
+from gateway.errors import ExportUnavailable
+
+
+async def create(
+    store: IObjectStore,
+    prefix: str,
+    size: int,
+    environment: Environment,
+    codec: str = "none",
+    source: KeySource | None = None,
+    description: str = "",
+) -> Superblock:
+    """
+    Make an empty volume: one put.
+
+    Args:
+        prefix: where its objects will lie.
+        size: bytes, a multiple of 512.
+        codec: ``none``, ``zstd`` or ``lz4``, for everything that will be written.
+        source: what opens it; None for no encryption.
+
+    Raises:
+        ExportUnavailable: there is a volume already, or the size is none.
+        StoreError: the store did not take it.
+    """
+    if size <= 0 or size % SECTOR:
+        raise ExportUnavailable(f"size: got {size}, expected a multiple of {SECTOR} bytes")
+    names = Names(prefix)
+    uuid = environment.secret_bytes(16)
+    crypt = None
+    wraps: tuple[Wrap, ...] = ()
+    if source is not None:
+        key = environment.secret_bytes(KEY)
+        crypt = Crypt(key, uuid)
+        wraps = (await environment.call_in_thread(wrap, key, source, environment.secret_bytes),)
+    now = int(environment.wall() * 1000)
+    superblock = Superblock(
+        volume=uuid,
+        generation=1,
+        epoch=1,
+        writer=environment.secret_bytes(16),
+        size=size,
+        created_ms=now,
+        written_ms=now,
+        state="closed",
+        codec=Codec[codec.upper()].name.lower(),
+        wraps=wraps,
+        description=description,
+    )
+    try:
+        await store.put(names.sb(1), [superblock.encode(crypt)], True)
+    except Exists:
+        raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already") from None
+    return superblock

@@ -1,0 +1,79 @@
+"""Block status: what the overlay and the map say of a range, as extents."""
+
+from __future__ import annotations
+
+from backends.volume.recent import Recent
+from backends.volume.runs import Run
+from backends.volume.stored_map import StoredMap
+from backends.volume.units import PAGE_SECTORS, SECTOR
+from backends.volume.values import ABSENT, DATA, HOLE, kind
+from gateway.info import Extent
+
+#: Extents in one answer; the caller asks on.
+_MOST = 2048
+
+#: Pages of the map that are fetched for one answer.
+_PAGES = 64
+
+
+def runs(recent: Recent | None, stored: StoredMap, start: int, end: int, most: int) -> list[Run]:
+    """
+    The newest runs from ``start`` on; they may end before ``end``. The map must be there.
+
+    Values of the overlay and of the map are not told apart: only their kinds mean anything.
+    """
+    if recent is None:
+        return stored.map.runs(start, end, most)
+    found: list[Run] = []
+    for first, last, value in recent.overlay.runs(start, end, most):
+        if kind(value) == ABSENT:
+            below = stored.map.runs(first, last, most)
+            found += below
+            if below[-1][1] < last:
+                break  # the map was cut short, so what follows is not next
+        else:
+            found.append((first, last, value))
+        if len(found) >= most:
+            break
+    return found
+
+
+async def fetched(stored: StoredMap, start: int, end: int) -> int:
+    """
+    Bring some of the map into memory, from ``start`` on.
+
+    Returns:
+        How far it is there: more than ``start``, at most ``end``.
+    """
+    while len(stored.map.needs(start, end)) > _PAGES:
+        middle = start + (end - start) // 2
+        end = -(-middle // PAGE_SECTORS) * PAGE_SECTORS if middle > start + PAGE_SECTORS else middle
+    await stored.ensure(start, end)
+    return end
+
+
+def extents(
+    recent: Recent | None, stored: StoredMap, offset: int, end: int, first_only: bool
+) -> list[Extent]:
+    """
+    Args:
+        offset, end: bytes; the map must be there.
+    """
+    first, last = offset // SECTOR, -(-end // SECTOR)
+    most = 1 if first_only else _MOST
+    found: list[Extent] = []
+    # Runs of one kind lie side by side (data in two objects): more runs than extents.
+    position = first
+    while position < last and len(found) <= most:
+        for run_start, run_end, value in runs(recent, stored, position, last, _MOST):
+            state = kind(value)
+            hole, zero = state == HOLE, state != DATA
+            length = run_end * SECTOR - max(run_start * SECTOR, offset)
+            if found and (found[-1].hole, found[-1].zero) == (hole, zero):
+                found[-1].length += length
+            else:
+                found.append(Extent(length, hole, zero))
+            position = run_end
+        if len(found) > most:
+            break
+    return found[:most]

@@ -1,0 +1,122 @@
+"""The second step of taking a volume over: ending the log of everybody before us."""
+
+from __future__ import annotations
+
+from backends.objects.contract import Exists, IObjectStore, NotFound
+from backends.volume.environment import Environment
+from backends.volume.header import Codec, Header, decode
+from backends.volume.lineage import Lineage
+from backends.volume.listing import everything
+from backends.volume.names import Kind
+from backends.volume.recovery import walk
+from backends.volume.sealing import seal
+from backends.volume.superblock import Superblock
+from backends.volume.turns import each
+from backends.volume.units import HEADER_LIMIT, WINDOW
+from gateway.errors import Corrupt, ExportBusy
+
+#: Headers read at once.
+_GETS = 32
+
+
+class Log:
+    """
+    The log behind the newest checkpoint.
+
+    Args:
+        store, lineage: where it lies.
+        superblock: ours.
+        environment: see there.
+
+    Attributes:
+        end: once fenced, the slot at which we go on.
+    """
+
+    def __init__(
+        self,
+        store: IObjectStore,
+        lineage: Lineage,
+        superblock: Superblock,
+        environment: Environment,
+    ) -> None:
+        self._store = store
+        self._member = lineage.own
+        self._superblock = superblock
+        self._environment = environment
+        self._headers: dict[int, Header | Corrupt] = {}
+        root = superblock.checkpoint
+        self._start = 1 if root is None else root.version + 1
+        self.end = 0
+
+    async def fence(self) -> list[Header]:
+        """
+        Put our fence into the first free slot.
+
+        No writer of an earlier epoch can have that slot any more, so none has
+        an unbroken log beyond it, and none answers another flush.
+
+        Returns:
+            The data objects in front of it, in order.
+
+        Raises:
+            ExportBusy: somebody with a higher epoch was here first.
+            Corrupt: the log cannot be followed.
+            StoreError: the store did not answer.
+        """
+        names = self._member.names
+        after = names.log(self._start - 1)
+        listed = await everything(self._store, names.log_prefix, after)
+        slots = [names.parse_log(one.key) for one in listed]
+        await each([slot for slot in slots if slot is not None], self._look, _GETS)
+        while True:
+            found = walk(self._headers, self._start, names.log_prefix)
+            if found.epoch > self._superblock.epoch:
+                raise ExportBusy(
+                    f"{names.log_prefix}: a gateway with epoch {found.epoch} has taken the"
+                    f" volume over, ours is {self._superblock.epoch}"
+                )
+            try:
+                await self._put(found.end)
+            except Exists:
+                await self._look(found.end)
+                continue
+            return list(found.data)
+
+    async def _put(self, slot: int) -> None:
+        superblock = self._superblock
+        # The old writer starts nothing beyond its window, and its window cannot pass our fence.
+        resume = slot + 1 + WINDOW
+        sealed = seal(
+            Kind.FENCE,
+            superblock.volume,
+            superblock.writer,
+            superblock.epoch,
+            slot,
+            resume,
+            int(self._environment.wall() * 1000),
+            (),
+            (),
+            Codec.NONE,
+            self._member.crypt,
+        )
+        await self._store.put(self._member.names.log(slot), sealed.parts, True)
+        self.end = resume
+
+    async def _look(self, slot: int) -> None:
+        key = self._member.names.log(slot)
+        try:
+            data = await self._store.get(key, 0, HEADER_LIMIT)
+        except NotFound:
+            self._headers.pop(slot, None)
+            return
+        try:
+            self._headers[slot] = decode(
+                data,
+                self._member.crypt,
+                key,
+                kind=(Kind.DATA, Kind.FENCE),
+                volume=self._member.uuid,
+                position=slot,
+            )
+        except Corrupt as damage:
+            self._headers[slot] = damage

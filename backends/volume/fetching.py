@@ -1,0 +1,351 @@
+"""
+Reading data from objects: joined misses, merged ranged gets, two caches, every frame checked.
+
+A frame is asked for once however many wait for it. Frames of one object that
+are wanted together are got together, across small gaps. What comes back wrong
+is got a second time, past the disk cache; wrong again, it is `Corrupt`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
+from backends.volume.environment import Environment
+from backends.volume.frame_cache import FrameCache
+from backends.volume.frames import open_frame
+from backends.volume.header import Header, decode
+from backends.volume.lineage import Lineage, Source
+from backends.volume.names import Kind
+from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
+from gateway.errors import Corrupt, StorageError, Unavailable
+
+#: Frames that nobody asked for, got along rather than asking twice: a request
+#: takes as long as some hundred KiB of transfer.
+_GAP = 4
+
+#: Frames per get: 8 MiB.
+_MOST = 128
+
+#: Headers kept, without their extents.
+_HEADERS = 1024
+
+
+class StoredFrames(Protocol):
+    """A disk cache of frames as they lie in their objects; called in a thread."""
+
+    def get(self, identity: str, frame: int) -> bytes | None: ...
+
+    def put(self, identity: str, frame: int, data: bytes) -> None: ...
+
+
+@attrs.frozen
+class _Object:
+    """What is known of an object once its header was read."""
+
+    header: Header
+    key: str
+    identity: str
+
+
+class Fetcher:
+    """
+    Frames of objects, from memory, disk or the store.
+
+    Args:
+        store: of all the lineage.
+        lineage: says what objects are called and who holds their keys.
+        memory: plain frames.
+        disk: stored frames; None for no such cache.
+        environment: see there.
+
+    Attributes:
+        busy: how many reads of each object are under way; nobody deletes
+            what is read.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IObjectStore,
+        lineage: Lineage,
+        memory: FrameCache,
+        disk: StoredFrames | None,
+        environment: Environment,
+    ) -> None:
+        self._store = store
+        self._lineage = lineage
+        self._memory = memory
+        self._disk = disk
+        self._environment = environment
+        self._objects: OrderedDict[Source, _Object] = OrderedDict()
+        self._opening: dict[Source, list[Deferred[_Object]]] = {}
+        self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
+        self.busy: dict[Source, int] = {}
+
+    def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
+        """The bytes, in pieces, if all of them are in memory."""
+        known = self._objects.get(source)
+        if known is None:
+            return None
+        plains: dict[int, bytes] = {}
+        for frame in range(sector // FRAME_SECTORS, -(-(sector + sectors) // FRAME_SECTORS)):
+            plain = self._memory.get((known.identity, frame))
+            if plain is None:
+                return None
+            plains[frame] = plain
+        return _pieces(plains, sector, sectors)
+
+    async def read(
+        self, source: Source, ranges: Sequence[tuple[int, int]]
+    ) -> list[list[memoryview]]:
+        """
+        Args:
+            ranges: first sector and number of sectors of the object's plain data.
+
+        Returns:
+            For each range its bytes, in pieces.
+
+        Raises:
+            Corrupt: object and frame are named.
+            Unavailable: the store did not answer, or the object is gone.
+        """
+        wanted: set[int] = set()
+        for sector, sectors in ranges:
+            wanted.update(range(sector // FRAME_SECTORS, -(-(sector + sectors) // FRAME_SECTORS)))
+        self.busy[source] = self.busy.get(source, 0) + 1
+        try:
+            plains = await self._frames(source, sorted(wanted))
+        finally:
+            self.busy[source] -= 1
+            if not self.busy[source]:
+                del self.busy[source]
+        return [_pieces(plains, sector, sectors) for sector, sectors in ranges]
+
+    def learn(self, source: Source, header: Header, plain: bytes) -> None:
+        """Take an object that was just stored: what was written may be read soon."""
+        known = self._remember(source, header)
+        view = memoryview(plain)
+        for number in range(len(header.frames)):
+            frame = bytes(view[number * FRAME : (number + 1) * FRAME])
+            self._memory.put((known.identity, number), frame)
+
+    async def header(self, source: Source) -> Header:
+        """An object's header with its extents, from the store."""
+        key = self._lineage.key(source)
+        data = await self._get(key, 0, HEADER_LIMIT)
+        return self._decoded(source, data, key)
+
+    async def _frames(self, source: Source, wanted: Sequence[int]) -> dict[int, bytes]:
+        known = self._objects.get(source) or await self._open(source)
+        if wanted[-1] >= len(known.header.frames):
+            raise Corrupt(
+                f"{known.key}: the map points to frame {wanted[-1]},"
+                f" the object has {len(known.header.frames)}"
+            )
+        found: dict[int, bytes] = {}
+        waiting: list[tuple[int, Deferred[bytes]]] = []
+        missing: list[int] = []
+        for number in wanted:
+            plain = self._memory.get((known.identity, number))
+            if plain is not None:
+                found[number] = plain
+                continue
+            waiters = self._coming.get((known.identity, number))
+            if waiters is None:
+                self._coming[known.identity, number] = waiters = []
+                missing.append(number)
+            one: Deferred[bytes] = Deferred()
+            waiters.append(one)
+            waiting.append((number, one))
+        if missing:
+            Deferred.fromCoroutine(self._fetch(source, known, missing))
+        failure: Exception | None = None
+        for number, one in waiting:
+            try:
+                found[number] = await one
+            except StorageError as raised:
+                failure = raised
+        if failure is not None:
+            raise failure
+        return found
+
+    async def _fetch(self, source: Source, known: _Object, missing: list[int]) -> None:
+        """Get frames and hand them to whoever waits; never fails itself."""
+        if self._disk is not None:
+            missing = await self._from_disk(known, missing)
+        gets = [self._get_run(source, known, run) for run in _merged(missing)]
+        for one in [Deferred.fromCoroutine(get) for get in gets]:
+            await one
+
+    async def _from_disk(self, known: _Object, missing: list[int]) -> list[int]:
+        disk = self._disk
+        assert disk is not None
+
+        def look() -> list[bytes | None]:
+            return [disk.get(known.identity, number) for number in missing]
+
+        left = []
+        stored = await self._environment.call_in_thread(look)
+        for number, data in zip(missing, stored, strict=True):
+            if data is not None:
+                try:
+                    plain = self._plain(known, number, memoryview(data))
+                except Corrupt:
+                    pass  # then the object decides
+                else:
+                    self._arrived(known, number, plain)
+                    continue
+            left.append(number)
+        return left
+
+    async def _get_run(self, source: Source, known: _Object, run: list[int]) -> None:
+        try:
+            try:
+                frames = await self._get_frames(known, run)
+            except Corrupt:
+                frames = await self._get_frames(known, run)
+        except Exception as failure:
+            if isinstance(failure, Corrupt):
+                self._log.critical("{why}", why=str(failure))
+            for number in run:
+                self._failed(known, number, failure)
+            return
+        if self._disk is not None:
+            disk = self._disk
+            keep = [(number, bytes(stored)) for number, (stored, _) in frames.items()]
+
+            def save() -> None:
+                for number, stored in keep:
+                    disk.put(known.identity, number, stored)
+
+            self._environment.call_in_thread(save).addErrback(self._not_kept)
+        for number, (_, plain) in frames.items():
+            self._arrived(known, number, plain)
+
+    async def _get_frames(
+        self, known: _Object, run: list[int]
+    ) -> dict[int, tuple[memoryview, bytes]]:
+        header = known.header
+        start, length = header.frame_range(run[0], run[-1])
+        view = memoryview(await self._get(known.key, start, length))
+        if len(view) < length:
+            raise Corrupt(
+                f"{known.key}: ends {length - len(view)} bytes short of its header's word"
+            )
+        frames = {}
+        for number in range(run[0], run[-1] + 1):
+            at = header.frame_offset(number) - start
+            stored = view[at : at + header.frames[number].stored_length]
+            frames[number] = (stored, self._plain(known, number, stored))
+        return frames
+
+    def _plain(self, known: _Object, number: int, stored: memoryview) -> bytes:
+        crypt = None
+        for member in range(len(self._lineage)):
+            if self._lineage[member].uuid == known.header.volume:
+                crypt = self._lineage[member].crypt
+        return open_frame(known.header, number, stored, crypt, known.key)
+
+    def _arrived(self, known: _Object, number: int, plain: bytes) -> None:
+        self._memory.put((known.identity, number), plain)
+        for waiter in self._coming.pop((known.identity, number), ()):
+            waiter.callback(plain)
+
+    def _failed(self, known: _Object, number: int, failure: Exception) -> None:
+        for waiter in self._coming.pop((known.identity, number), ()):
+            waiter.errback(type(failure)(*failure.args))
+
+    def _not_kept(self, failure: object) -> None:
+        """The cache says for itself why it does not keep things."""
+
+    async def _open(self, source: Source) -> _Object:
+        waiters = self._opening.get(source)
+        if waiters is not None:
+            one: Deferred[_Object] = Deferred()
+            waiters.append(one)
+            return await one
+        self._opening[source] = []
+        try:
+            known = self._remember(source, await self.header(source))
+        except Exception as failure:
+            for waiter in self._opening.pop(source):
+                waiter.errback(type(failure)(*failure.args))
+            raise
+        for waiter in self._opening.pop(source):
+            waiter.callback(known)
+        return known
+
+    def _remember(self, source: Source, header: Header) -> _Object:
+        key = self._lineage.key(source)
+        identity = f"{header.volume.hex()}/{header.kind:d}/{source.epoch:x}/{source.number:x}"
+        known = _Object(_without_extents(header), key, identity)
+        self._objects[source] = known
+        if len(self._objects) > _HEADERS:
+            self._objects.popitem(last=False)
+        return known
+
+    def _decoded(self, source: Source, data: bytes, key: str) -> Header:
+        member = self._lineage[source.volume]
+        if source.kind == Kind.MOVED:
+            return decode(
+                data,
+                member.crypt,
+                key,
+                kind=Kind.MOVED,
+                volume=member.uuid,
+                epoch=source.epoch,
+                number=source.number,
+            )
+        return decode(
+            data, member.crypt, key, kind=Kind.DATA, volume=member.uuid, position=source.number
+        )
+
+    async def _get(self, key: str, start: int, length: int) -> bytes:
+        try:
+            return await self._store.get(key, start, length)
+        except NotFound:
+            raise Corrupt(f"{key} is missing from the store, and the map points to it") from None
+        except Garbled as failure:
+            raise Corrupt(f"{key}: {failure}") from None
+        except StoreError as failure:
+            raise Unavailable(f"{key}: {failure}") from None
+
+
+def _without_extents(header: Header) -> Header:
+    """The same frames at the same places, without the table that only recovery needs."""
+    bare = copy(header)
+    object.__setattr__(bare, "extents", ())
+    return bare
+
+
+def _pieces(plains: Mapping[int, bytes], sector: int, sectors: int) -> list[memoryview]:
+    """A range of an object's data, cut from its frames."""
+    pieces = []
+    end = sector + sectors
+    while sector < end:
+        frame, inside = divmod(sector, FRAME_SECTORS)
+        piece = min(end - sector, FRAME_SECTORS - inside)
+        pieces.append(memoryview(plains[frame])[inside * SECTOR : (inside + piece) * SECTOR])
+        sector += piece
+    return pieces
+
+
+def _merged(numbers: Sequence[int]) -> Iterable[list[int]]:
+    """Sorted frame numbers as runs that one get each brings."""
+    run: list[int] = []
+    for number in numbers:
+        if run and (number - run[-1] > _GAP or number - run[0] >= _MOST):
+            yield run
+            run = []
+        run.append(number)
+    if run:
+        yield run

@@ -1,0 +1,83 @@
+"""What a journal does for a volume: flushes that do not wait for the store, as long as it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from backends.volume import journal_records
+from backends.volume.journal import Journal
+from backends.volume.segment import Segment
+from backends.volume.units import SECTOR
+from backends.volume.values import ZERO
+from gateway.errors import Closed, Unavailable
+from gateway.interfaces import Buffer, NowOrLater
+
+
+class Journaling:
+    """
+    Every change is recorded in the order in which it takes effect.
+
+    A journal that fails is done with: its records are in memory too, so from
+    then on a flush goes to the store.
+
+    Args:
+        journal: open and adopted.
+    """
+
+    _log = Logger()
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._failed = False
+
+    def write(self, segment: Segment, start: int, payload: Buffer) -> None:
+        """Record data that goes into ``segment``."""
+        segment.lsn = self.journal.append(
+            journal_records.DATA, start, len(payload) // SECTOR, payload
+        )
+
+    def mark(self, segment: Segment, start: int, end: int, state: int) -> None:
+        """Record zeroes or a hole that go into ``segment``."""
+        kind = journal_records.ZERO if state == ZERO else journal_records.HOLE
+        segment.lsn = self.journal.append(kind, start, end - start)
+
+    def flush(self, to_the_store: Callable[[], NowOrLater[None]]) -> NowOrLater[None]:
+        """Make everything recorded durable: here, or else where ``to_the_store`` does it."""
+        if self._failed:
+            return to_the_store()
+
+        return Deferred.fromCoroutine(self._sync(to_the_store))
+
+    async def _sync(self, to_the_store: Callable[[], NowOrLater[None]]) -> None:
+        try:
+            return await self.journal.sync()
+        except Unavailable as failure:
+            if not self._failed:
+                self._failed = True
+                self._log.critical(
+                    "journal {path} failed, flushes go to the store from now on: {why}",
+                    path=self.journal.path,
+                    why=str(failure),
+                )
+        stored = to_the_store()
+        if stored is not None:
+            await stored
+
+    def stored(self, segment: Segment) -> None:
+        """The store has everything up to this segment."""
+        if segment.lsn:
+            self.journal.release(segment.lsn)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a change of that many bytes can be recorded now."""
+        # A change may become three records: two sectors that were cut, and what is between.
+        return self.journal.room(min(size + 4 * SECTOR, self.journal.largest))
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call when there is more room than now."""
+        self.journal.when_room().addCallbacks(
+            lambda _: call(), lambda failure: failure.trap(Closed)
+        )

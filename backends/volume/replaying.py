@@ -1,0 +1,54 @@
+"""Bringing back what a crash left in the journal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from twisted.logger import Logger
+
+from backends.volume import journal_records
+from backends.volume.attachment import Attachment
+from backends.volume.journal import Journal
+from backends.volume.journal_records import Record
+from backends.volume.journaling import Journaling
+from backends.volume.values import HOLE, ZERO
+
+_log = Logger()
+
+#: Records read in one go.
+_BATCH = 64
+
+
+async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
+    """
+    Make again the changes that the store does not have, and use the journal from then on.
+
+    Args:
+        stored: the highest record that the store has.
+
+    Raises:
+        StorageError: the store does not take what was brought back.
+        Corrupt: a record that was promised cannot be read.
+    """
+    in_thread = parts.environment.call_in_thread
+    records: Iterator[Record] = journal.replay(stored)
+    recent, committer = parts.recent, parts.committer
+    count = 0
+    while batch := await in_thread(lambda: list(islice(records, _BATCH))):
+        for record in batch:
+            end = record.sector + record.sectors
+            if record.kind == journal_records.DATA:
+                recent.write(record.sector, record.data)
+            else:
+                state = ZERO if record.kind == journal_records.ZERO else HOLE
+                recent.mark(record.sector, end, state)
+            recent.open.lsn = record.lsn
+            committer.touched()
+        count += len(batch)
+        if recent.held >= parts.options.dirty_limit:
+            await parts.settle()
+    if count:
+        _log.info("{count} records were replayed from {path}", count=count, path=journal.path)
+    await in_thread(journal.adopt, parts.authority.superblock.epoch, stored)
+    parts.journaling = parts.writer.journaling = Journaling(journal)

@@ -1,0 +1,225 @@
+"""The map that checkpoints keep: pages fetched when they are needed, objects counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
+from backends.volume.checkpoint import State
+from backends.volume.directory import Need, SliceRef, pack_refs
+from backends.volume.extent_map import ExtentMap
+from backends.volume.lineage import Lineage, Source
+from backends.volume.names import Kind
+from backends.volume.object_table import Entry, ObjectKind, ObjectTable, Version
+from backends.volume.slices import SliceKind, open_slice
+from backends.volume.turns import Turn, each
+from backends.volume.units import LEAF_PAGES
+from backends.volume.values import DATA, HOLE, index, kind
+from gateway.errors import Corrupt, Unavailable
+
+#: Gets under way at once for parts of the map.
+_GETS = 16
+
+#: Bytes between two slices of one object that are got along rather than asking twice.
+_GAP = 64 * 1024
+
+#: Bytes of one such get.
+_MOST = 8 << 20
+
+#: Objects whose names are kept at hand.
+_SOURCES = 1 << 16
+
+
+class StoredMap:
+    """
+    Map and tables of one version, and the slices that they are read from.
+
+    Args:
+        store, lineage: where slices are.
+        map: of the disk.
+        objects: that hold data.
+        containers: checkpoint objects, which hold slices.
+        state: what the root says beside them.
+
+    Attributes:
+        lsn: the highest journal record that is in the map.
+        turn: held by whoever changes map or tables over more than one turn of the reactor.
+    """
+
+    def __init__(
+        self,
+        store: IObjectStore,
+        lineage: Lineage,
+        map: ExtentMap,
+        objects: ObjectTable,
+        containers: ObjectTable,
+        state: State,
+    ) -> None:
+        self._store = store
+        self._lineage = lineage
+        self.map = map
+        self.objects = objects
+        self.containers = containers
+        self.state = state
+        self.lsn = 0
+        self._sources: dict[int, Source] = {}
+        self.turn = Turn()
+        self._coming: dict[Need, list[Deferred[None]]] = {}
+
+    def source(self, number: int) -> Source:
+        """The object of that number in the table."""
+        source = self._sources.get(number)
+        if source is None:
+            entry = self.objects[number]
+            moved = entry.kind == ObjectKind.MOVED
+            source = Source(
+                entry.volume,
+                Kind.MOVED if moved else Kind.DATA,
+                entry.epoch if moved else 0,
+                entry.number,
+            )
+            if len(self._sources) >= _SOURCES:
+                self._sources.clear()
+            self._sources[number] = source
+        return source
+
+    def is_hole(self, start: int, end: int) -> bool:
+        """Whether it is known, now, that a range of sectors is one hole."""
+        if self.map.needs(start, end):
+            return False
+        runs = self.map.runs(start, end, 2)
+        return len(runs) == 1 and kind(runs[0][2]) == HOLE
+
+    def paint(self, start: int, end: int, value: int, newest: Version | None) -> None:
+        """
+        Give a range a value, and count.
+
+        Args:
+            newest: the newest snapshot, which holds what the head lets go.
+        """
+        replaced = self.map.set(start, end, value)
+        if value >= DATA:
+            self.objects.live_add(index(value), end - start)
+        for number, sectors in replaced:
+            self.objects.release(number, sectors, newest)
+
+    def add_log_object(
+        self, epoch: int, slot: int, sectors: int, stored: int, carries: bool
+    ) -> int:
+        """
+        Enter a log object that is about to be painted.
+
+        Args:
+            sectors: of plain data.
+            stored: bytes of the object.
+            carries: it has holes or zeroes.
+
+        Returns:
+            Its number.
+        """
+        return self.objects.add(
+            Entry(ObjectKind.DATA, 0, epoch, slot, sectors, 0, stored, slot, carries)
+        )
+
+    async def ensure(self, start: int, end: int, whole: bool = False) -> None:
+        """
+        Bring the map of a range into memory.
+
+        Args:
+            whole: as `ExtentMap.needs`.
+
+        Raises:
+            Corrupt: a slice is damaged; it is named.
+            Unavailable: the store did not answer.
+        """
+        while needs := self.map.needs(start, end, whole):
+            await self.supply(needs)
+
+    async def supply(self, needs: Sequence[Need]) -> None:
+        """Fetch parts of the map and put them in their places."""
+        mine = []
+        others = []
+        for need in needs:
+            waiters = self._coming.get(need)
+            if waiters is None:
+                self._coming[need] = []
+                mine.append(need)
+            else:
+                one: Deferred[None] = Deferred()
+                waiters.append(one)
+                others.append(one)
+        failure: Exception | None = None
+        if mine:
+            try:
+                for need, plains in zip(mine, await self.fetch(mine), strict=True):
+                    self.map.supply(need, plains)
+            except (Corrupt, Unavailable) as raised:
+                # A slice that was superseded meanwhile may be gone; then it is not missed.
+                if all(self._is_wanted(need) for need in mine):
+                    failure = raised
+            for need in mine:
+                for one in self._coming.pop(need):
+                    one.callback(None)  # they look again, and fail for themselves
+        for one in others:
+            await one
+        if failure is not None:
+            raise failure
+
+    def _is_wanted(self, need: Need) -> bool:
+        directory = self.map.directory
+        if need.kind == SliceKind.LEAF:
+            return directory.needed(need.number) == need
+        if directory.needed(need.number // LEAF_PAGES) is not None:
+            return False
+        return directory.chain(need.number) == pack_refs(need.slices)
+
+    async def fetch(self, needs: Sequence[Need]) -> list[list[bytes]]:
+        """The plain data of each need's slices."""
+        wanted: dict[SliceRef, SliceKind] = {}
+        for need in needs:
+            wanted.update(zip(need.slices, need.kinds, strict=True))
+        plains: dict[SliceRef, bytes] = {}
+
+        async def get(run: list[SliceRef]) -> None:
+            plains.update(zip(run, await self._get(run, wanted), strict=True))
+
+        await each(_merged(wanted), get, _GETS)
+        return [[plains[ref] for ref in need.slices] for need in needs]
+
+    async def _get(self, run: list[SliceRef], kinds: dict[SliceRef, SliceKind]) -> list[bytes]:
+        entry = self.containers[run[0].container]
+        member = self._lineage[entry.volume]
+        key = member.names.ck(entry.epoch, entry.number)
+        crypt = None
+        if member.crypt is not None:
+            crypt = member.crypt.object(Kind.CHECKPOINT, entry.epoch, 0, entry.number)
+        start = run[0].offset
+        length = run[-1].offset + run[-1].length - start
+        try:
+            data = memoryview(await self._store.get(key, start, length))
+        except NotFound:
+            raise Corrupt(f"{key} is missing from the store, and the map is in it") from None
+        except (Garbled, StoreError) as failure:
+            raise Unavailable(f"{key}: {failure}") from None
+        return [
+            open_slice(kinds[ref], data[ref.offset - start :][: ref.length], crypt, ref.offset, key)
+            for ref in run
+        ]
+
+
+def _merged(refs: Iterable[SliceRef]) -> Iterable[list[SliceRef]]:
+    """Slices as runs that one get each brings."""
+    run: list[SliceRef] = []
+    for ref in sorted(refs):
+        if run and (
+            ref.container != run[0].container
+            or ref.offset - run[-1].offset - run[-1].length > _GAP
+            or ref.offset + ref.length - run[0].offset > _MOST
+        ):
+            yield run
+            run = []
+        run.append(ref)
+    if run:
+        yield run

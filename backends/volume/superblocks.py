@@ -1,0 +1,92 @@
+"""Finding and opening the newest superblock of a volume."""
+
+from __future__ import annotations
+
+import attrs
+
+from backends.objects.contract import IObjectStore, NotFound
+from backends.volume.keys import Crypt, KeySource, unwrap, unwrap_any
+from backends.volume.lineage import Lineage, Member
+from backends.volume.listing import everything
+from backends.volume.names import Names
+from backends.volume.superblock import Superblock, decode, verify
+from gateway.errors import Corrupt, ExportUnavailable
+
+#: More than any superblock has.
+_ENOUGH = 64 << 20
+
+#: A superblock may be replaced and deleted between two requests this often.
+_TRIES = 10
+
+
+@attrs.frozen
+class Found:
+    """
+    The newest superblock.
+
+    Attributes:
+        superblock: what it says.
+        body: the object, for checking its tag.
+    """
+
+    superblock: Superblock
+    body: bytes = attrs.field(repr=False)
+
+
+async def newest(store: IObjectStore, names: Names) -> Found | None:
+    """
+    The superblock of the highest generation; None where there is no volume.
+
+    Raises:
+        StoreError: the store did not answer.
+        Corrupt: it is damaged. Older ones say nothing: the volume went on.
+    """
+    for _ in range(_TRIES):
+        numbers = [names.parse_sb(one.key) for one in await everything(store, names.sb_prefix)]
+        generation = max((number for number in numbers if number is not None), default=0)
+        if not generation:
+            return None
+        key = names.sb(generation)
+        try:
+            body = await store.get(key, 0, _ENOUGH)
+        except NotFound:
+            continue  # outdated and swept meanwhile
+        return Found(decode(body, key, generation=generation), body)
+    raise Corrupt(f"{names.sb_prefix}: the newest superblock is gone each time it is asked for")
+
+
+def unlock(found: Found, names: Names, source: KeySource | None) -> Lineage:
+    """
+    The volume and its ancestors, with their keys.
+
+    Args:
+        source: what the operator gave to open it; None for nothing.
+
+    Raises:
+        KeyRefused: it does not open the volume.
+        ExportUnavailable: it needs a key and none was given, or the reverse.
+        Corrupt: the superblock was changed by somebody without the key.
+    """
+    superblock = found.superblock
+    crypt = own = None
+    if superblock.encrypted:
+        if source is None:
+            raise ExportUnavailable(
+                f"{names.sb_prefix}: the volume is encrypted, expected a key_file"
+                " or passphrase_file"
+            )
+        key = unwrap_any(superblock.wraps, source, names.sb(superblock.generation))
+        crypt = Crypt(key, superblock.volume)
+        verify(found.body, crypt, names.sb(superblock.generation))
+        own = KeySource.from_volume_key(key)
+    elif source is not None:
+        raise ExportUnavailable(
+            f"{names.sb_prefix}: a key was given, and the volume is not encrypted"
+        )
+    members = [Member(superblock.volume, names, crypt)]
+    for ancestor in superblock.ancestors:
+        its = None
+        if ancestor.wrap is not None and own is not None:
+            its = Crypt(unwrap(ancestor.wrap, own), ancestor.uuid)
+        members.append(Member(ancestor.uuid, Names(ancestor.prefix), its))
+    return Lineage(members)
