@@ -276,6 +276,30 @@ class Directory:
             leaf.changes += 1
             self.superseded.update(dict.fromkeys(unpack_refs(chain)))
 
+    def store(self, page: int, chain: bytes) -> None:
+        """Note where a page is stored, as its leaf's last slice says it already."""
+        leaf = self._leaf(page >> LEAF_SHIFT)
+        if leaf is None:
+            raise LookupError(f"leaf {page >> LEAF_SHIFT} of the directory has a page, but is gone")
+        leaf.chains[page & _MASK] = chain
+
+    def committed(self, number: int, leaf: Leaf, changes: int, ref: SliceRef | None) -> None:
+        """
+        Note where a leaf is stored.
+
+        Args:
+            changes: how many of its changes are in the slice.
+            ref: None if it was all ``HOLE``.
+        """
+        if self._leaves.get(number) is leaf:
+            leaf.stored = changes
+            if ref is None:
+                self.refs.pop(number, None)
+            else:
+                self.refs[number] = ref
+        elif ref is not None:
+            self.superseded[ref] = None
+
     def reside(self, page: int, pages: int) -> None:
         """Note that the map took one page of this one's leaf into memory, or gave it up (-1)."""
         leaf = self._leaf(page >> LEAF_SHIFT)
@@ -284,8 +308,10 @@ class Directory:
         leaf.residents += pages
 
     def touch(self, number: int) -> None:
-        """Have a loaded leaf stored anew."""
-        self._leaves[number].changes += 1
+        """Have a leaf stored anew, if it is loaded."""
+        leaf = self._leaves.get(number)
+        if leaf is not None:
+            leaf.changes += 1
 
     def evict(self, excess: int) -> None:
         """Give up clean leaves without pages in memory, for so many bytes, oldest first."""
@@ -299,10 +325,6 @@ class Directory:
     def loaded(self) -> list[tuple[int, Leaf]]:
         """The leaves in memory, in order."""
         return sorted(self._leaves.items())
-
-    def is_loaded(self, number: int, leaf: Leaf) -> bool:
-        """Whether the leaf of that number is still this one."""
-        return self._leaves.get(number) is leaf
 
     def _leaf(self, number: int) -> Leaf | None:
         leaf = self._leaves.get(number)

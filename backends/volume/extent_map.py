@@ -318,6 +318,10 @@ class ExtentMap(Paged[Page]):
             (number, page) for number, page in self._dirty.items() if page.changes is not None
         )
 
+    def holds(self, number: int, page: Page) -> bool:
+        """Whether the page of that number is still this one."""
+        return self._pages.get(number) is page
+
     def encoded(self, page: Page) -> None:
         """Note that all of a page is in a checkpoint that is under way."""
         page.encoded_changes = page.changes

@@ -156,6 +156,11 @@ class Runs:
             return self._values[0]
         return None
 
+    @property
+    def encoded_length(self) -> int:
+        """Bytes of what `encoded` returns."""
+        return len(self._starts) * (self._starts.itemsize + 8)
+
     def encoded(self) -> bytes:
         """All starts, then all values, little-endian; the number of runs is told elsewhere."""
         return little_endian(self._starts) + little_endian(self._values)

@@ -1,0 +1,431 @@
+"""
+Tables of objects: what is in each that the head refers to, and who else needs it.
+
+One class serves data objects, whose ``live`` counts sectors, and the objects
+of checkpoints ("containers"), whose ``live`` counts stored bytes of slices.
+
+The holding rule. References to an object are made when it is born and only
+become fewer. So an object that the head refers to no more is needed by exactly
+those snapshots that are not older than its birth; the newest of them holds it,
+and when that is deleted it passes to the next older one, or is free. The rule
+keeps an object longer than needed in two cases, and never too short:
+
+* it was born at the very version of a snapshot, but after it was taken
+  (objects of the collector and of checkpoints);
+* its holes and zeroes were `carried`, or what it held was accounted for, only
+  after a later snapshot was taken.
+
+Objects of ancestors are dropped when the head does not need them: they are not ours
+to delete, and snapshots have tables of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from backends.volume.directory import Need, SliceRef
+from backends.volume.runs import from_little_endian, little_endian
+from backends.volume.slices import SliceKind
+
+#: Entries in a page of a table.
+TABLE_PAGE = 1024
+_SHIFT = TABLE_PAGE.bit_length() - 1
+_MASK = TABLE_PAGE - 1
+
+#: In ``held_by``: nobody, the head may refer to it; and: may be deleted.
+NOBODY = 0
+FREE = -1
+
+
+class ObjectKind(IntEnum):
+    """What an entry stands for; 0 is no entry."""
+
+    DATA = 1
+    MOVED = 2
+    CHECKPOINT = 3
+
+
+class Version(Protocol):
+    """
+    A snapshot, as far as tables are concerned.
+
+    Attributes:
+        id: more than 0.
+        version: the last slot of the log that is in it.
+    """
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Entry:
+    """
+    One object.
+
+    Attributes:
+        kind: see there.
+        volume: whose object: 0 for this volume, or the number of the ancestor from 1.
+        epoch, number: of its name: slot of ``DATA``, n of others.
+        sectors: of plain data; 0 for containers.
+        live: sectors that the head refers to; for containers bytes of slices.
+        stored: bytes in the store; for containers of slices, without roots.
+        birth: the version at which it came to be referred to.
+        carries: it has holes or zeroes that are not known to be told elsewhere.
+        held_by: a snapshot's id, `NOBODY` or `FREE`.
+    """
+
+    kind: ObjectKind
+    volume: int
+    epoch: int
+    number: int
+    sectors: int
+    live: int
+    stored: int
+    birth: int
+    carries: bool = False
+    held_by: int = NOBODY
+
+
+#: Columns of a page, in the order they are stored.
+_COLUMNS = (
+    ("kind", "B"),
+    ("carries", "B"),
+    ("volume", "H"),
+    ("epoch", "I"),
+    ("sectors", "I"),
+    ("live", "I"),
+    ("stored", "I"),
+    ("number", "Q"),
+    ("birth", "Q"),
+    ("held_by", "q"),
+)
+_NAMES = tuple(name for name, _typecode in _COLUMNS)
+_ROW = sum(array(typecode).itemsize for _name, typecode in _COLUMNS)
+_COUNT = struct.Struct("<H")
+
+
+class TablePage:
+    """
+    `TABLE_PAGE` entries as columns.
+
+    Attributes:
+        count: of entries.
+        changes: made to it since it was loaded.
+        stored_changes: how many of them are in the slice that was committed last.
+    """
+
+    __slots__ = (*_NAMES, "changes", "count", "stored_changes")
+
+    kind: array[int]
+    carries: array[int]
+    volume: array[int]
+    epoch: array[int]
+    sectors: array[int]
+    live: array[int]
+    stored: array[int]
+    number: array[int]
+    birth: array[int]
+    held_by: array[int]
+
+    def __init__(self) -> None:
+        for name, typecode in _COLUMNS:
+            setattr(self, name, array(typecode, bytes(TABLE_PAGE * array(typecode).itemsize)))
+        self.count = 0
+        self.changes = 0
+        self.stored_changes = 0
+
+    def __getitem__(self, slot: int) -> Entry:
+        entry = Entry(*(getattr(self, name)[slot] for name in Entry.__dataclass_fields__))
+        entry.kind = ObjectKind(entry.kind)
+        entry.carries = bool(entry.carries)
+        return entry
+
+    def __setitem__(self, slot: int, entry: Entry) -> None:
+        for name in _NAMES:
+            getattr(self, name)[slot] = int(getattr(entry, name))
+
+    def encoded(self) -> bytes:
+        """Number of entries, their slots, and the columns; little-endian."""
+        slots = array("H", (slot for slot, kind in enumerate(self.kind) if kind))
+        columns = [getattr(self, name) for name in _NAMES]
+        if len(slots) < TABLE_PAGE:
+            columns = [array(c.typecode, [c[slot] for slot in slots]) for c in columns]
+        return b"".join(
+            [_COUNT.pack(len(slots)), little_endian(slots), *map(little_endian, columns)]
+        )
+
+    @classmethod
+    def decoded(cls, plain: bytes) -> TablePage:
+        """
+        Raises:
+            ValueError: this is no page of a table.
+        """
+        count = _COUNT.unpack_from(plain)[0] if len(plain) >= _COUNT.size else 0
+        at = _COUNT.size + 2 * count
+        if not 0 < count <= TABLE_PAGE or len(plain) != at + count * _ROW:
+            raise ValueError(f"table: got {len(plain)} bytes for {count} entries of {_ROW + 2}")
+        slots = from_little_endian("H", plain[_COUNT.size : at])
+        if slots[-1] >= TABLE_PAGE or not all(map(int.__lt__, slots, slots[1:])):
+            raise ValueError(f"table: got slots that do not ascend to below {TABLE_PAGE}")
+        page = cls()
+        page.count = count
+        for name, typecode in _COLUMNS:
+            width = count * array(typecode).itemsize
+            column = from_little_endian(typecode, plain[at : at + width])
+            at += width
+            whole = getattr(page, name)
+            for slot, value in zip(slots, column, strict=True):
+                whole[slot] = value
+        if not all(1 <= page.kind[slot] <= len(ObjectKind) for slot in slots):
+            raise ValueError("table: got an entry of an unknown kind")
+        return page
+
+
+class ObjectTable:
+    """
+    Index to entry. Indexes start at 1 and are never used again.
+
+    Args:
+        next_index: the first one that was never given out.
+        refs: page number to slice, of pages that must be supplied before any other use.
+
+    Attributes:
+        refs: as in the checkpoint that was committed last, but for pages that emptied since.
+        superseded: slices that nothing in memory refers to any more.
+        edits: grows with every change but `reserve`.
+    """
+
+    __slots__ = ("_free", "edits", "next_index", "pages", "refs", "superseded")
+
+    def __init__(self, next_index: int = 1, refs: Mapping[int, SliceRef] | None = None) -> None:
+        self.next_index = next_index
+        self.refs = dict(refs or {})
+        self.pages: dict[int, TablePage] = {}
+        self.superseded: dict[SliceRef, None] = {}
+        self.edits = 0
+        self._free: set[int] = set()
+
+    def needs(self) -> list[Need]:
+        """Pages that were not supplied yet."""
+        return [
+            Need(SliceKind.TABLE, number, (ref,))
+            for number, ref in sorted(self.refs.items())
+            if number not in self.pages
+        ]
+
+    def supply(self, need: Need, plain: bytes) -> None:
+        """
+        Raises:
+            ValueError: this is no page of a table.
+        """
+        self.install(need.number, TablePage.decoded(plain))
+
+    def install(self, number: int, page: TablePage) -> None:
+        """Take a page as it was stored."""
+        self.pages[number] = page
+        base = number << _SHIFT
+        self._free.update(base + slot for slot, held in enumerate(page.held_by) if held == FREE)
+
+    def __len__(self) -> int:
+        return sum(page.count for page in self.pages.values())
+
+    def __contains__(self, index: int) -> bool:
+        page = self.pages.get(index >> _SHIFT)
+        return page is not None and page.kind[index & _MASK] != 0
+
+    def __getitem__(self, index: int) -> Entry:
+        """
+        A copy of an entry.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._page(index)[index & _MASK]
+
+    def items(self) -> Iterator[tuple[int, Entry]]:
+        """Copies of all entries, in order; the table may change meanwhile."""
+        for number in sorted(self.pages):
+            page = self.pages.get(number)
+            if page is not None:
+                for slot in range(TABLE_PAGE):
+                    if page.kind[slot]:
+                        yield (number << _SHIFT) + slot, page[slot]
+
+    def reserve(self) -> int:
+        """An index for an object that is still to come; the table does not change by it."""
+        index = self.next_index
+        self.next_index += 1
+        return index
+
+    def add(self, entry: Entry, index: int | None = None) -> int:
+        """
+        Add an object when the head begins to refer to it.
+
+        Args:
+            index: one that was reserved.
+
+        Returns:
+            Its index.
+        """
+        if index is None:
+            index = self.reserve()
+        if index in self:
+            raise ValueError(f"object {index} is in the table already, expected it to be new")
+        page = self.pages.get(index >> _SHIFT)
+        if page is None:
+            page = self.pages[index >> _SHIFT] = TablePage()
+        page[index & _MASK] = entry
+        page.count += 1
+        if entry.held_by == FREE:
+            self._free.add(index)
+        self._changed(page)
+        return index
+
+    def drop(self, index: int) -> None:
+        """Forget an object: it was deleted, or never came to be."""
+        page = self._page(index)
+        page.kind[index & _MASK] = 0
+        page.held_by[index & _MASK] = NOBODY
+        page.count -= 1
+        self._free.discard(index)
+        self._changed(page)
+        if not page.count:
+            del self.pages[index >> _SHIFT]
+            ref = self.refs.pop(index >> _SHIFT, None)
+            if ref is not None:
+                self.superseded[ref] = None
+
+    def live_add(self, index: int, amount: int) -> None:
+        """Count more sectors (bytes) that the head refers to."""
+        page = self._page(index)
+        page.live[index & _MASK] += amount
+        self._changed(page)
+
+    def stored_add(self, index: int, amount: int) -> None:
+        """Count more stored bytes."""
+        page = self._page(index)
+        page.stored[index & _MASK] += amount
+        self._changed(page)
+
+    def release(self, index: int, amount: int, newest: Version | None) -> None:
+        """
+        Count off sectors (bytes) that the head referred to.
+
+        Args:
+            newest: the newest snapshot.
+
+        Raises:
+            ValueError: there were not so many.
+        """
+        page, slot = self._page(index), index & _MASK
+        left = page.live[slot] - amount
+        if left < 0:
+            raise ValueError(
+                f"object {index}: got {amount} to release, expected at most {page.live[slot]}"
+            )
+        page.live[slot] = left
+        self._changed(page)
+        if not left:
+            self._settle(index, page, slot, newest)
+
+    def carried(self, index: int, newest: Version | None) -> None:
+        """Note that the holes and zeroes of an object are told elsewhere, or true no more."""
+        page, slot = self._page(index), index & _MASK
+        page.carries[slot] = 0
+        self._changed(page)
+        if not page.live[slot]:
+            self._settle(index, page, slot, newest)
+
+    def free(self, index: int) -> None:
+        """Give up an object that no committed checkpoint and no snapshot refers to."""
+        page = self._page(index)
+        page.live[index & _MASK] = 0
+        self._hold(index, page, index & _MASK, None)
+
+    def freed(self) -> list[int]:
+        """What may be deleted after the next checkpoint."""
+        return sorted(self._free)
+
+    def delete_snapshot(self, snapshot: int, older: Version | None) -> None:
+        """
+        Pass on what a snapshot holds.
+
+        Args:
+            snapshot: its id.
+            older: the next older snapshot.
+        """
+        for number, page in list(self.pages.items()):
+            slot = -1
+            for _ in range(page.held_by.count(snapshot)):
+                slot = page.held_by.index(snapshot, slot + 1)
+                self._hold((number << _SHIFT) + slot, page, slot, older)
+
+    def inherit(self) -> None:
+        """Turn the table of a volume into that of a clone of it, before anything is added."""
+        for index, entry in list(self.items()):
+            self.drop(index)
+            if entry.live:
+                entry.volume += 1
+                entry.birth = 0
+                entry.carries = False
+                self.add(entry, index)
+
+    def committed(self, number: int, page: TablePage, changes: int, ref: SliceRef) -> None:
+        """
+        Note where a page is stored.
+
+        Args:
+            changes: how many of its changes are in the slice.
+        """
+        if self.pages.get(number) is page:
+            page.stored_changes = changes
+            self.refs[number] = ref
+        else:
+            self.superseded[ref] = None
+
+    def copy(self) -> ObjectTable:
+        """A table with the same entries, to change alone; nothing about slices."""
+        other = ObjectTable(self.next_index)
+        for number, page in self.pages.items():
+            twin = TablePage()
+            for name in _NAMES:
+                setattr(twin, name, getattr(page, name)[:])
+            twin.count = page.count
+            other.pages[number] = twin
+        other._free = set(self._free)
+        return other
+
+    def _page(self, index: int) -> TablePage:
+        page = self.pages.get(index >> _SHIFT)
+        if page is None or not page.kind[index & _MASK]:
+            raise KeyError(f"object {index} is not in the table")
+        return page
+
+    def _changed(self, page: TablePage) -> None:
+        page.changes += 1
+        self.edits += 1
+
+    def _settle(self, index: int, page: TablePage, slot: int, newest: Version | None) -> None:
+        """Decide about an object without live sectors."""
+        if page.held_by[slot] == NOBODY and (page.volume[slot] or not page.carries[slot]):
+            self._hold(index, page, slot, newest)
+
+    def _hold(self, index: int, page: TablePage, slot: int, holder: Version | None) -> None:
+        if page.volume[slot]:
+            self.drop(index)
+            return
+        if holder is not None and holder.version >= page.birth[slot]:
+            page.held_by[slot] = holder.id
+        else:
+            page.held_by[slot] = FREE
+            self._free.add(index)
+        self._changed(page)
