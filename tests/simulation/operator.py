@@ -1,0 +1,296 @@
+"""What people and schedules do to a volume while clients use it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import maybeDeferred
+from twisted.python.failure import Failure
+
+from backends.objects.contract import StoreError
+from gateway.errors import ExportUnavailable, StorageError, UnknownExport
+from gateway.info import MIB
+from tests.simulation.model import Branch, Wrong
+from tests.simulation.session import Session
+
+#: Failures of whatever opens something beside the volume.
+_REFUSALS = (StorageError, StoreError, ExportUnavailable)
+
+#: Snapshots at most; beyond it, one is deleted instead.
+_MOST = 6
+
+
+class Operator:
+    """
+    Acts on one attachment.
+
+    What the subject's ``features`` name is done: ``checkpoint``, ``collect``, ``sweep``,
+    ``snapshot``, ``delete_snapshot``, ``read_snapshot``, ``rollback``, ``clone``, ``changed``,
+    ``grow``.
+
+    Args:
+        simulation: the run.
+        session: a `Session`.
+    """
+
+    def __init__(self, simulation, session):
+        self._simulation = simulation
+        self._session = session
+        self._random = simulation.random
+        self._subject = simulation.subject
+        self._snapshots = simulation.snapshots
+
+    async def work(self):
+        """An action now and then, until the attachment ends."""
+        simulation = self._simulation
+        features = sorted(self._subject.features)
+        if not features:
+            return
+        while True:
+            await simulation.sleep(self._random.expovariate(1 / simulation.profile.operator))
+            if not self._session.alive:
+                return
+            await getattr(self, f"_{self._random.choice(features)}")()
+
+    async def check_everything(self):
+        """Compare every snapshot and every clone with what it should hold."""
+        for snapshot in self._snapshots.there():
+            await self._compare_snapshot(snapshot)
+            if "changed" in self._subject.features:
+                await self._compare_changes(snapshot)
+        for clone in self._simulation.clones:
+            await clone.check()
+
+    # Actions.
+
+    async def _checkpoint(self):
+        await self._ask("checkpoint", self._session.volume.checkpoint)
+
+    async def _collect(self):
+        await self._ask("collect", self._session.volume.collect)
+
+    async def _sweep(self):
+        await self._ask("sweep", self._session.volume.sweep)
+
+    async def _snapshot(self):
+        if len(self._snapshots.there()) >= _MOST:
+            await self._delete_snapshot()
+            return
+        session, simulation = self._session, self._simulation
+        name = f"s{simulation.next_number()}"
+        asked = simulation.moment()
+        self._snapshots.asked(name, asked, session.branch)
+        answer = await self._ask(f"snapshot {name}", lambda: session.volume.snapshot(name))
+        if self._succeeded(answer):
+            self._snapshots.made(name)
+            session.branch.flush_done(asked)
+            if self._random.random() < 0.3:
+                await self._read_snapshot()
+
+    async def _delete_snapshot(self):
+        snapshot = self._any_snapshot()
+        if snapshot is None or snapshot.pins:
+            return
+        snapshot.state = "going"
+        volume, name = self._session.volume, snapshot.name
+        answer = await self._ask(f"delete {name}", lambda: volume.delete_snapshot(name))
+        if self._succeeded(answer):
+            self._snapshots.deleted(name)
+
+    async def _read_snapshot(self):
+        if (snapshot := self._any_snapshot()) is not None:
+            await self._compare_snapshot(snapshot)
+
+    async def _changed(self):
+        snapshot = self._any_snapshot()
+        if snapshot is not None and snapshot.content is not None:
+            await self._compare_changes(snapshot)
+
+    async def _grow(self):
+        simulation = self._simulation
+        size = simulation.size + 512 * self._random.choice((1, 8, 128, 32768, 40000))
+        if size > simulation.first_size + 128 * MIB:
+            return
+        simulation.wanted_size = size
+        answer = await self._ask(f"grow to {size}", lambda: self._session.volume.grow(size))
+        if self._succeeded(answer):
+            simulation.grown(size)
+
+    async def _rollback(self):
+        """Back to a snapshot; clients wait meanwhile."""
+        session, snapshot = self._session, self._any_snapshot()
+        if snapshot is None or snapshot.content is None:
+            return
+        session.paused = True
+        try:
+            await session.rest()
+            if not session.alive or snapshot.state != "there":
+                return
+            mutation = session.branch.submit_image(snapshot.content)
+            name = snapshot.name
+            answer = await self._ask(f"rollback {name}", lambda: session.volume.rollback(name))
+            if session.process.alive:
+                session.branch.answer(mutation, self._succeeded(answer))
+        finally:
+            session.paused = False
+
+    async def _clone(self):
+        snapshot = self._any_snapshot()
+        simulation = self._simulation
+        if not simulation.profile.clones or snapshot is None or len(simulation.clones) >= 2:
+            return
+        snapshot.pins += 1
+        clone = Clone(simulation, snapshot, f"clone{simulation.next_number()}")
+        if await clone.make():
+            simulation.clones.append(clone)
+            await clone.use()
+
+    # Inside.
+
+    def _any_snapshot(self):
+        there = self._snapshots.there()
+        return self._random.choice(there) if there else None
+
+    async def _compare_snapshot(self, snapshot):
+        session, simulation, name = self._session, self._simulation, snapshot.name
+        snapshot.pins += 1
+        try:
+            export = await self._ask(
+                f"open {name}", lambda: self._subject.open_snapshot(session.volume, name)
+            )
+            if not self._succeeded(export):
+                return
+            read = await simulation.read_all(session.process, export)
+            if not session.process.alive:
+                return
+            observed, unknown = read
+            if unknown:
+                session.permit(f"reading {name}", unknown[0][2])
+            else:
+                snapshot.check(observed)
+            if session.alive:
+                await self._ask(f"close {name}", export.close)
+        finally:
+            snapshot.pins -= 1
+
+    async def _compare_changes(self, snapshot):
+        """What is clean is as it was."""
+        session, name = self._session, snapshot.name
+        asked = self._simulation.moment()
+        size = session.volume.info.size
+        at = self._random.choice((0, *(offset for offset, _ in self._simulation.zones.zones)))
+        snapshot.pins += 1
+        try:
+            for _ in range(4):
+                offset = at
+                changes = await self._ask(
+                    f"changes since {name} from {offset}",
+                    lambda offset=offset: session.volume.changed(
+                        name, offset, size - offset, False
+                    ),
+                )
+                if not self._succeeded(changes):
+                    return
+                for change in changes:
+                    if not change.dirty:
+                        session.branch.check_unchanged(at, change.length, snapshot.content, asked)
+                    at += change.length
+                if at >= size:
+                    return
+        finally:
+            snapshot.pins -= 1
+
+    def _succeeded(self, answer):
+        return self._session.process.alive and not isinstance(answer, Failure)
+
+    async def _ask(self, text, call):
+        """
+        Returns:
+            The answer; a `Failure` that was to be expected; anything if the process has died.
+        """
+        simulation, session = self._simulation, self._session
+        simulation.note("operator", session.process.name, text)
+        answer = await simulation.answer(session.process, maybeDeferred(call), text)
+        if isinstance(answer, Failure):
+            error = answer.value
+            simulation.note("operator failed", text, type(error).__name__)
+            if isinstance(error, UnknownExport) and session.superseded:
+                return answer
+            if not isinstance(error, StorageError):
+                answer.raiseException()
+            session.permit(text, error)
+        return answer
+
+
+class Clone:
+    """
+    A volume made of another's snapshot, with a life of its own.
+
+    Args:
+        snapshot: a `Snapshot`; it cannot be deleted any more.
+        prefix: the clone's place in the store.
+    """
+
+    def __init__(self, simulation, snapshot, prefix):
+        self._simulation = simulation
+        self._snapshot = snapshot
+        self._prefix = prefix
+        self._branch = None
+
+    async def make(self):
+        """False if it could not be made."""
+        simulation = self._simulation
+        process = simulation.process("cloner")
+        made = simulation.subject.clone(
+            process, simulation.prefix, self._snapshot.name, self._prefix
+        )
+        answer = await simulation.answer(process, made, f"clone {self._snapshot.name}")
+        process.kill()
+        if isinstance(answer, Failure):
+            answer.trap(*_REFUSALS)
+            return False
+        return True
+
+    async def use(self):
+        """Attach it, compare it, change it, and crash."""
+        attached = await self._attach()
+        if attached is None:
+            return
+        process, volume, observed = attached
+        simulation = self._simulation
+        session = Session(
+            simulation, process, volume, Branch(simulation.zones, observed, simulation.moment)
+        )
+        self._branch = session.branch
+        if simulation.random.random() < 0.5:
+            process.kill_after(simulation.random.randint(1, 200), lambda: None)
+        await simulation.answer(
+            process, simulation.run_beside(session.work(25)), "clients of clone"
+        )
+        process.kill()
+
+    async def check(self):
+        """At the end: it holds what it should."""
+        for _ in range(3):
+            attached = await self._attach()
+            if attached is not None:
+                attached[0].kill()
+                return
+        raise Wrong(f"{self._prefix} cannot be attached any more")
+
+    async def _attach(self):
+        simulation = self._simulation
+        process = simulation.process(self._prefix)
+        attached = simulation.subject.attach(process, self._prefix)
+        volume = await simulation.answer(process, attached, f"attach {self._prefix}")
+        if isinstance(volume, Failure):
+            volume.trap(*_REFUSALS)
+            process.kill()
+            return None
+        observed, unknown = await simulation.read_all(process, volume)
+        if unknown:
+            process.kill()
+            return None
+        if self._branch is None:
+            self._snapshot.check(observed)
+        else:
+            self._branch.check_crash(observed)
+        return process, volume, observed

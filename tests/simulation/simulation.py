@@ -1,0 +1,470 @@
+"""One run: a volume's whole life under virtual time, decided by a seed."""
+
+from __future__ import annotations
+
+import traceback
+from random import Random
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+
+from backends.objects.contract import StoreError
+from gateway.errors import ExportUnavailable, StorageError
+from gateway.info import KIB
+from tests.simulation.model import Branch, Wrong, Zones
+from tests.simulation.operator import Operator
+from tests.simulation.process import Process
+from tests.simulation.session import Session
+from tests.simulation.snapshots import Snapshots
+from tests.simulation.store import SimulatedStore
+from tests.simulation.virtual_time import VirtualTime
+
+#: Virtual seconds after which what is unanswered counts as never answered.
+PATIENCE = 7200.0
+
+#: Events after which a run counts as one that goes round in circles.
+MOST_STEPS = 2_000_000
+
+#: The volume's place in the store.
+PREFIX = "disk"
+
+#: What stands for the answer of a process that died.
+DEAD = object()
+
+#: How an attachment may be refused.
+REFUSALS = (StorageError, StoreError, ExportUnavailable)
+
+
+@attrs.frozen
+class Report:
+    """
+    How a run went.
+
+    Attributes:
+        failure: None, or a text that says what was wrong.
+        trace: of everything that happened.
+        fingerprint: a hash of it.
+        counts: of a few things that a run should have seen.
+    """
+
+    seed: int
+    profile: str
+    failure: str | None
+    trace: list
+    fingerprint: str
+    counts: dict
+
+
+class Simulation:
+    """
+    Args:
+        subject: makes and opens what is simulated.
+        profile: a `Profile`.
+        seed: an int; the same one gives the same run.
+
+    Attributes:
+        random: of the workload.
+        zones: where the disk is written to.
+    """
+
+    def __init__(self, subject, profile, seed):
+        self.subject = subject
+        self.profile = profile
+        self.seed = seed
+        self.random = Random(f"{seed} workload")
+        self.clock = VirtualTime()
+        self.store = SimulatedStore(self.clock, Random(f"{seed} store"))
+        self.size, zones = self.random.choice(
+            [layout for layout in profile.layouts if layout[0] <= subject.largest]
+        )
+        self.first_size = self.wanted_size = self.size
+        self.prefix = PREFIX
+        self.clones = []
+        self.zones = Zones(zones)
+        self.snapshots = Snapshots()
+        self.counts = {"attached": 0, "killed": 0, "takeovers": 0, "closed": 0, "refused": 0}
+        self.ended_early = False
+        self._moment = 0
+        self._number = 0
+        self._processes = 0
+        self._waiting = {}
+        self._keys = 0
+        self._failure = None
+        self._old = []
+
+    # What others use.
+
+    def moment(self):
+        """A count of events."""
+        self._moment += 1
+        return self._moment
+
+    def next_number(self):
+        """For a change."""
+        self._number += 1
+        return self._number
+
+    def note(self, *what):
+        """Add to the trace."""
+        self.store.note(*what)
+
+    def sleep(self, seconds):
+        """Fires after that much virtual time."""
+        slept = Deferred()
+        self.clock.callLater(seconds, slept.callback, None)
+        return slept
+
+    def begins(self, process, text):
+        """Something is to be answered by a process; for `ends`."""
+        self._keys += 1
+        self._waiting[self._keys] = (process, text, self.clock.seconds())
+        return self._keys
+
+    def ends(self, key):
+        """It was."""
+        del self._waiting[key]
+
+    def failed(self, failure, text=""):
+        """The run is over: something is wrong."""
+        if self._failure is None:
+            if failure.check(Wrong):
+                self._failure = str(failure.value)
+            else:
+                self._failure = f"{text}\n{failure.getTraceback(elideFrameworkCode=True)}"
+
+    def run_beside(self, coroutine):
+        """A `Deferred` of its end; failures end the run."""
+        return Deferred.fromCoroutine(coroutine).addErrback(self.failed, "beside")
+
+    def grown(self, size):
+        """The disk certainly has that size now."""
+        self.size = max(self.size, size)
+
+    def process(self, name):
+        """A new one."""
+        self._processes += 1
+        return Process(self.store, f"{name}{self._processes}", self.seed)
+
+    async def answer(self, process, deferred, text):
+        """
+        Returns:
+            What it fires with, or `DEAD` if the process dies first.
+        """
+        key = self.begins(process, text)
+        first = Deferred()
+
+        def ends(result):
+            self._waiting.pop(key, None)
+            if not first.called:
+                first.callback(result)
+
+        def dies():
+            if not first.called:
+                self._waiting.pop(key, None)
+                first.callback(DEAD)
+
+        process.when_killed(dies)
+        maybeDeferred(lambda: deferred).addBoth(ends)
+        return await first
+
+    async def read_all(self, process, export):
+        """
+        Every zone of an export.
+
+        Returns:
+            Model bytes, and the ranges of them that could not be read; or `DEAD`.
+        """
+        found = bytearray(self.zones.size)
+        unknown = []
+        at = 0
+        for offset, length in self.zones.zones:
+            for start in range(0, length, 64 * KIB):
+                size = min(64 * KIB, length - start)
+                reading = maybeDeferred(export.read, offset + start, size)
+                data = await self.answer(process, reading, f"read all, {offset + start}+{size}")
+                if data is DEAD:
+                    return DEAD
+                if isinstance(data, Failure):
+                    data.trap(StorageError)
+                    unknown.append((at, at + size, data.value))
+                else:
+                    if len(data) != size:
+                        raise Wrong(f"read of {size} bytes at {offset + start}: got {len(data)}")
+                    found[at : at + size] = data
+                at += size
+        return found, unknown
+
+    # The run.
+
+    def run(self):
+        """
+        Returns:
+            A `Report`; whatever goes wrong is in there.
+        """
+        logged = []
+
+        def observe(event):
+            if "log_failure" in event:
+                logged.append(event["log_failure"])
+
+        globalLogPublisher.addObserver(observe)
+        try:
+            self._pump(Deferred.fromCoroutine(self._live()))
+            for failure in logged:
+                self.failed(failure, "logged")
+        except Wrong as wrong:
+            self._failure = str(wrong)
+        except Exception:
+            self._failure = traceback.format_exc()
+        finally:
+            globalLogPublisher.removeObserver(observe)
+        if self._failure is None and self.store.violations:
+            self._failure = "\n".join(self.store.violations)
+        return Report(
+            self.seed,
+            self.profile.name,
+            self._failure,
+            self.store.trace,
+            self.store.fingerprint(),
+            self.counts,
+        )
+
+    def _pump(self, done):
+        done.addErrback(self.failed, "in the course of things")
+        for step in range(MOST_STEPS):
+            if self._failure is not None or done.called:
+                return
+            if not self.clock.step():
+                raise Wrong(f"nothing is going to happen any more;{self._unanswered()}")
+            if not step % 16:
+                self._check_patience()
+        raise Wrong(f"{MOST_STEPS} events and no end;{self._unanswered()}")
+
+    def _check_patience(self):
+        waiting = self._waiting
+        while waiting:
+            key, (process, _, since) = next(iter(waiting.items()))
+            if process.alive:
+                if since + PATIENCE < self.clock.seconds():
+                    raise Wrong(f"no answer within {PATIENCE} s;{self._unanswered()}")
+                return
+            del waiting[key]
+
+    def _unanswered(self):
+        lines = [
+            f"  {process.name}, since {since:.3f}: {text}"
+            for process, text, since in self._waiting.values()
+            if process.alive
+        ]
+        return f" at {self.clock.seconds():.3f} s unanswered:\n" + "\n".join(lines)
+
+    async def _live(self):
+        """Create, then attach again and again, each time after another kind of end."""
+        random, profile = self.random, self.profile
+        if random.random() < 0.5:
+            self.store.faults = profile.faults
+        await self._create()
+        self.store.faults = profile.faults
+        session = None
+        lives = random.randint(*profile.lives)
+        for life in range(lives):
+            session = await self._attach(session)
+            if session is None:
+                return
+            operations = random.randint(*profile.operations)
+            working = self.run_beside(session.work(operations))
+            if profile.operator:
+                self.run_beside(Operator(self, session).work())
+            if life < lives - 1:
+                await self._end(session, working)
+            else:
+                await self.answer(session.process, working, "clients")
+            if self.ended_early:
+                return
+        self.store.calm_down()
+        self.note("calm")
+        await self._settle(session)
+
+    async def _create(self):
+        while True:
+            process = self.process("creator")
+            made = self.subject.create(process, PREFIX, self.size)
+            result = await self.answer(process, made, "create")
+            if not isinstance(result, Failure):
+                process.kill()
+                return
+            result.trap(*REFUSALS)
+            process.kill()
+            # What it left may stand in the way; an operator would take another name.
+            for key in [key for key in self.store.objects if key.startswith(PREFIX)]:
+                del self.store.objects[key]
+
+    async def _attach(self, previous):
+        """
+        Attach, and compare with what the writer before left.
+
+        Returns:
+            A `Session`; None if the store is so rotten that this ends the run.
+        """
+        random = self.random
+        for attempt in range(60):
+            process = self.process("gateway")
+            if random.random() < self.profile.attach_crash:
+                process.kill_after(random.randint(1, 40), self._count_kill)
+            if previous is not None:
+                previous.superseded = True
+            if attempt > 40:
+                self.store.calm_down()
+            attached = self.subject.attach(process, PREFIX)
+            volume = await self.answer(process, attached, "attach")
+            if volume is DEAD:
+                continue
+            if isinstance(volume, Failure):
+                self.counts["refused"] += 1
+                volume.trap(*REFUSALS)
+                self.note("refused", process.name, type(volume.value).__name__)
+                process.kill()
+                if self.profile.rot and self.store.rotten:
+                    return self._end_early()
+                if not self.profile.errors and not self.profile.rot:
+                    raise Wrong(f"attach: {type(volume.value).__name__}: {volume.value}")
+                await self.sleep(random.expovariate(1 / 30))
+                continue
+            found = await self._find(process, volume, previous)
+            if found is None and self.ended_early:
+                return None
+            if found is None:
+                process.kill()
+                continue
+            process.client.before_step = lambda: None
+            self.counts["attached"] += 1
+            session = Session(self, process, volume, Branch(self.zones, found, self.moment))
+            if previous is not None and previous.process.alive:
+                self.counts["takeovers"] += 1
+                self._retire(previous, found)
+            return session
+        raise Wrong("attaching fails again and again")
+
+    async def _find(self, process, volume, previous):
+        """What a new writer sees; None if it does not live to see all of it."""
+        size = volume.info.size
+        if size not in (self.size, self.wanted_size):
+            raise Wrong(f"the disk has {size} bytes, expected {self.size} or {self.wanted_size}")
+        self.size = self.wanted_size = size
+        read = await self.read_all(process, volume)
+        if read is DEAD:
+            return None
+        observed, unknown = read
+        if unknown and not self.profile.rot and not self.profile.errors:
+            raise Wrong(f"after attaching: {unknown[0][2]}")
+        if unknown and not self.profile.rot:
+            return None
+        if hasattr(volume, "snapshots"):
+            self.snapshots.found(self.subject.snapshot_names(volume))
+        if previous is not None:
+            ranges = [(start, end) for start, end, _ in unknown]
+            previous.branch.check_crash(observed, ranges)
+        elif any(observed):
+            raise Wrong("a fresh disk is not zero")
+        if unknown:
+            return self._end_early()
+        return bytes(observed)
+
+    def _end_early(self):
+        self.ended_early = True
+
+    def _retire(self, session, observed):
+        """One that was taken over goes on for a while; whatever it promises must be true."""
+
+        def end():
+            if self._failure is not None:
+                return
+            try:
+                session.process.kill()
+                session.branch.check_crash(observed)
+            except Wrong:
+                self.failed(Failure())
+
+        self._old.append(end)
+        self.clock.callLater(self.random.expovariate(1 / 60), end)
+
+    def _count_kill(self):
+        self.counts["killed"] += 1
+
+    async def _end(self, session, working):
+        """A crash at some step, a take-over with the old one going on, or a clean close."""
+        random, profile = self.random, self.profile
+        how = random.choices(
+            ("crash", "takeover", "close"), (profile.crash, profile.takeover, profile.close)
+        )[0]
+        self.note("end", session.process.name, how)
+        process = session.process
+        if how == "close":
+            if random.random() < 0.5:
+                await self.answer(process, working, "clients")
+            await self._close(session)
+        elif how == "takeover":
+            await self.sleep(random.expovariate(1 / 2))
+            if process.alive and random.random() < 0.6:
+                process.client.cut_off(random.expovariate(1 / 20))
+        else:
+            if random.random() < 0.7:
+                died = Deferred()
+                process.when_killed(lambda: died.called or died.callback(None))
+                process.kill_after(random.randint(1, 150), self._count_kill)
+                await first_of(working, died)
+                if process.alive and random.random() < 0.7:
+                    await first_of(died, self.sleep(random.expovariate(1 / 5)))
+            else:
+                await self.sleep(random.expovariate(1 / 2))
+            if process.alive:
+                process.kill()
+                self._count_kill()
+        if profile.rot and random.random() < profile.rot:
+            self.subject.rot(self.store, random, PREFIX)
+
+    async def _close(self, session):
+        asked = self.moment()
+        session.closing = True
+        closed = maybeDeferred(session.volume.close)
+        result = await self.answer(session.process, closed, "close")
+        if isinstance(result, Failure):
+            result.trap(StorageError)
+            session.permit("close", result.value)
+        elif result is not DEAD:
+            session.branch.flush_done(asked)
+            self.counts["closed"] += 1
+            if calls := session.process.clock.getDelayedCalls():
+                raise Wrong(f"closed, and yet something is to happen: {calls[0]}")
+        session.process.kill()
+
+    async def _settle(self, session):
+        """The store works again: everything is answered, and all that was promised is there."""
+        process = session.process
+        await self.answer(process, self.run_beside(session.rest()), "all requests")
+        if self.random.random() < 0.5:
+            await self._close(session)
+        session.process.kill()
+        last = await self._attach(session)
+        if last is None:
+            return
+        await Operator(self, last).check_everything()
+        await self._close(last)
+        for end in self._old:
+            end()
+
+
+async def first_of(*deferreds):
+    """Until one of them fires; they are left as they are."""
+    first = Deferred()
+
+    def fired(result):
+        if not first.called:
+            first.callback(None)
+        return result
+
+    for deferred in deferreds:
+        deferred.addBoth(fired)
+    await first
