@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from random import Random
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -69,6 +70,7 @@ class FaultyS3:
         self.asked: list[Asked] = []
         self._server = server
         self._lock = threading.Lock()
+        self._serving = threading.Lock()
         self._faults: list[_Planned] = []
 
     def fail(self, fault: Fault, *verbs: str, times: int | None = 1, key: str = "") -> None:
@@ -126,8 +128,10 @@ class FaultyS3:
             if value is not None:
                 changed[f"HTTP_{name.upper()}"] = value
         begun: list[tuple[str, list[tuple[str, str]]]] = []
-        parts = self._server(changed, lambda status, head, *_: begun.append((status, head)))
-        data = b"".join(parts)
+        # an emulator may not stand two threads that replace the same object
+        with self._serving:
+            parts = self._server(changed, lambda status, head, *_: begun.append((status, head)))
+            data = b"".join(parts)
         status, head = begun[0]
         return Answer(status, head, data)
 
@@ -240,3 +244,14 @@ def other_range(asked: Asked, serve: Callable[..., Answer]) -> Answer:
     """Answers for the bytes behind those that were asked for, and says so."""
     first, last = asked.headers["range"].removeprefix("bytes=").split("-")
     return serve(range=f"bytes={int(first) + 1}-{int(last) + 1}")
+
+
+def sometimes(random: Random, chance: float, *faults: Fault) -> Fault:
+    """One of the faults, drawn evenly, with a chance of ``chance``; else a healthy answer."""
+
+    def fault(asked: Asked, serve: Callable[..., Answer]) -> Answer:
+        if random.random() >= chance:
+            return serve()
+        return random.choice(faults)(asked, serve)
+
+    return fault
