@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from random import Random
+
+from twisted.internet.defer import Deferred
+
+from backends.objects.retrying import RetryingStore
+from backends.volume import attaching, creating
+from backends.volume.environment import Options
+from backends.volume.frame_cache import FrameCache
+from backends.volume.volume import Volume
+from gateway.info import KIB
 from tests.simulation.toy import ToySubject
+
+#: Ways to damage an object so that nobody can take it for one that was never there.
+_DAMAGE = ("flip", "flip", "truncate")
 
 
 def subject_named(name, seed):
@@ -11,6 +24,94 @@ def subject_named(name, seed):
         name: ``volume``, ``toy``, or ``toy:`` and names of bugs.
     """
     kind, _, bugs = name.partition(":")
+    if kind == "volume":
+        return VolumeSubject(seed)
     if kind == "toy":
         return ToySubject(*filter(None, bugs.split(",")))
     raise ValueError(f"got {name!r}, expected volume or toy")
+
+
+class VolumeSubject:
+    """
+    How the simulation makes and opens volumes.
+
+    Args:
+        seed: draws sizes so small that everything happens often, and a codec.
+    """
+
+    checks = True
+    largest = 1 << 60
+    features = frozenset(
+        name
+        for name in ("checkpoint", "collect", "sweep", "snapshot", "rollback", "changed", "grow")
+        if hasattr(Volume, name)
+    )
+    if "snapshot" in features:
+        features |= {"delete_snapshot", "read_snapshot"}
+    if hasattr(creating, "clone"):
+        features |= {"clone"}
+
+    def __init__(self, seed):
+        random = Random(f"{seed} options")
+        object_bytes = random.choice((16, 16, 32, 64)) * KIB
+        self._options = Options(
+            object_bytes=object_bytes,
+            upload_delay=random.choice((0.05, 0.5, 2.0)),
+            dirty_limit=object_bytes * random.choice((2, 4, 16)),
+            flush_deadline=random.choice((30.0, 300.0)),
+            checkpoint_objects=random.randint(2, 8),
+            checkpoint_delay=random.choice((0.3, 5.0, 60.0)),
+            map_memory=random.choice((1, 4 * KIB, 64 * KIB)),
+            collect=random.random() < 0.7,
+            live_low=random.choice((0.5, 0.75, 0.9)),
+            live_high=0.95,
+            sweep_delay=random.choice((0.0, 3.0, 60.0)),
+        )
+        self._codec = random.choice(("none", "none", "none", "zstd", "lz4"))
+        self._cache = random.choice((0, 16 * KIB, 256 * KIB))
+
+    def create(self, process, prefix, size):
+        return Deferred.fromCoroutine(
+            creating.create(
+                _persistent(process), prefix, size, process.environment, codec=self._codec
+            )
+        )
+
+    def attach(self, process, prefix):
+        return Deferred.fromCoroutine(
+            attaching.attach(
+                _persistent(process),
+                prefix,
+                process.environment,
+                self._options,
+                attaching.Caches(memory=FrameCache(self._cache)),
+            )
+        )
+
+    def snapshot_names(self, volume):
+        return [snapshot.name for snapshot in volume.snapshots()]
+
+    def open_snapshot(self, volume, name):
+        return volume.derived(name)
+
+    def rot(self, store, random, prefix):
+        """Damage an object or two."""
+        keys = sorted(key for key in store.objects if key.startswith(prefix))
+        for _ in range(random.choice((1, 1, 2, 5))):
+            key = random.choice(keys)
+            how = random.choice(_DAMAGE)
+            if "/sb/" not in key and "/log/" not in key and random.random() < 0.3:
+                how = "vanish"  # a log that ends early, or an older superblock, is a lawful state
+            if key in store.objects:
+                store.rot(key, how)
+
+
+def _persistent(process):
+    return RetryingStore(
+        process.client,
+        process.clock,
+        process.random,
+        deadline=60.0,
+        first_delay=0.05,
+        longest_delay=5.0,
+    )
