@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -148,6 +149,17 @@ class TestDurability:
         assert trace[-1] == ("fsync", ".")
         store.put("a/b/c/1", [b"again"], True)
         assert store.get("a/b/c/1", 0, 9) == b"again"
+
+    def test_a_removed_directory_is_not_known_any_more(self, store, root, trace):
+        """
+        Somebody else may have made it again, and not have come to syncing it.
+        """
+        store.put("vol/1", [b""], True)
+        store.delete(["vol/1"])
+        (root / "vol").mkdir()
+        trace.clear()
+        store.put("vol/2", [b""], True)
+        assert [path for call, path in trace if call == "fsync"] == ["TMP", ".", "vol"]
 
     def test_a_directory_that_vanishes_under_a_put_is_made_again(self, store, monkeypatch, root):
         """
@@ -382,6 +394,55 @@ class TestForeignFiles:
             assert keys(store) == []
         finally:
             subprocess.run(["rm", "-r", str(root / "d")], check=True)
+
+    def test_a_sweep_that_comes_before_the_lock(self, store, root, monkeypatch):
+        """
+        A file that was taken for a leftover before it was locked is given up for another.
+        """
+        real, left = fcntl.flock, [3]
+
+        def flock(fd, operation):
+            if left[0]:
+                left[0] -= 1
+                (name,) = os.listdir(root / ".tmp")
+                os.unlink(root / ".tmp" / name)
+            real(fd, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        store.put("vol/1", [b"data"], True)
+        assert left == [0]
+        assert store.get("vol/1", 0, 9) == b"data"
+
+    def test_a_sweep_that_holds_the_lock(self, store, monkeypatch):
+        """
+        Likewise.
+        """
+        real, left = fcntl.flock, [3]
+
+        def flock(fd, operation):
+            if left[0]:
+                left[0] -= 1
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked")
+            real(fd, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        store.put("vol/1", [b"data"], True)
+        assert store.get("vol/1", 0, 9) == b"data"
+
+    def test_a_file_system_without_locks(self, store, root, monkeypatch):
+        """
+        Objects are put all the same; what may be a leftover stays.
+        """
+        (root / ".tmp").mkdir()
+        (root / ".tmp" / "leftover").touch()
+
+        def flock(fd, operation):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        store.put("vol/1", [b"data"], True)
+        assert keys(store) == ["vol/1"]
+        assert os.listdir(root / ".tmp") == ["leftover"]
 
     def test_a_folder_of_unfinished_files_with_strangers(self, store, root):
         """

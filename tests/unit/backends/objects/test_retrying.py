@@ -164,6 +164,23 @@ class TestTime:
             clock.advance(due - began + 1e-9)
             assert pause.called
 
+    @given(st.integers(0, 2**32), st.floats(0, 100))
+    def test_the_last_attempt_begins_at_the_deadline(self, seed, deadline):
+        """
+        No wait reaches beyond it, and none ends the attempts before it.
+        """
+        clock = Clock()
+        attempts = Attempts(BackOff(clock, random.Random(seed), deadline, 0.1, LONGEST))
+        while True:
+            pause = Deferred.fromCoroutine(attempts.pause(Transient("away")))
+            if pause.called:
+                break
+            (due,) = [call.getTime() for call in clock.getDelayedCalls()]
+            assert due <= deadline + 1e-9
+            clock.advance(due - clock.seconds() + 1e-9)
+        pause.addErrback(lambda failure: failure.trap(Transient))
+        assert clock.seconds() >= deadline
+
     def test_requests_wait_each_for_itself(self, room):
         """
         A failing request keeps no other waiting.

@@ -168,6 +168,7 @@ class TestClosing:
         assert come.wait(60)
         (thread,) = store_threads()
         lab.settle(lab.store.close())
+        assert thread.is_alive()
         for error in lab.outcomes([stuck, queued]):
             assert isinstance(error, Transient)
             assert "stopped before" in str(error)
