@@ -142,7 +142,10 @@ class View:
             raise UnknownExport(name)
         base, at, part = name.rpartition("@")
         offer = self._table.configured(base)
-        if offer is None or not part or not self._shows(offer):
+        if offer is None or not self._shows(offer):
+            raise UnknownExport(name)
+        # The log will hold it: a client must not write lines of its own there.
+        if not part or not part.isprintable():
             raise UnknownExport(name)
         return offer.derived(part)
 

@@ -87,6 +87,9 @@ class Offer(SharedExport):
         )
         return export
 
+    def _let_go(self) -> None:
+        """Nothing is held but the export itself."""
+
 
 @implementer(IOffer)
 class DerivedOffer(SharedExport):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum, auto
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -20,7 +21,7 @@ class State(Enum):
     GONE = auto()
 
 
-class SharedExport:
+class SharedExport(ABC):
     """
     One export for all who ask; subclasses say how it is opened, and what it is called.
 
@@ -48,8 +49,9 @@ class SharedExport:
         self._when_closed: list[Deferred[None]] = []
 
     @property
+    @abstractmethod
     def name(self) -> str:
-        raise NotImplementedError
+        """As clients ask for it."""
 
     @property
     def retired(self) -> bool:
@@ -114,8 +116,9 @@ class SharedExport:
 
     # Opening.
 
+    @abstractmethod
     def _open_export(self) -> NowOrLater[IExport]:
-        raise NotImplementedError
+        """Ask storage for the export, once for each attempt."""
 
     def _begin(self) -> None:
         self._state = State.OPENING
@@ -212,5 +215,6 @@ class SharedExport:
         for waiter in waiting:
             waiter.callback(None)
 
+    @abstractmethod
     def _let_go(self) -> None:
-        """What was held for the open export is not needed any more."""
+        """What was held for the open export is not needed any more: it is closed."""

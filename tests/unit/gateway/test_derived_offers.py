@@ -278,6 +278,13 @@ class DerivedNameTests(SynchronousTestCase):
         for name in ("@monday", "vm1@", "@", "vm2@monday"):
             self._unknown(name)
 
+    def test_a_part_can_be_printed(self) -> None:
+        """What a client asks for may come to the log before it is known to exist."""
+        self._apply("vm1")
+        for part in ("mon\nday", "\x1b[2J", "\u2028"):
+            self._unknown(f"vm1@{part}")
+        assert self.table.view(None).offer("vm1@größe 1").name == "vm1@größe 1"
+
     def test_what_is_hidden_has_hidden_parts(self) -> None:
         """By the listener's choice of exports, or for lack of TLS."""
         self._apply("vm1", "vm2", tls_only=True)
