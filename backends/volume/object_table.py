@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -368,6 +368,12 @@ class ObjectTable:
             for _ in range(page.held_by.count(snapshot)):
                 slot = page.held_by.index(snapshot, slot + 1)
                 self._hold((number << _SHIFT) + slot, page, slot, older)
+
+    def touch(self, containers: Container[int]) -> None:
+        """Have the next checkpoint store anew the pages of this table in some containers."""
+        for number, ref in self.refs.items():
+            if ref.container in containers:
+                self.pages[number].changes += 1
 
     def inherit(self) -> None:
         """Turn the table of a volume into that of a clone of it, before anything is added."""

@@ -14,11 +14,12 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.volume import values
-from backends.volume.checkpoint import Loaded, State, Written, load_root, write
+from backends.volume.checkpoint import MAX_CHAIN, Loaded, State, Written, load_root, write
 from backends.volume.directory import Directory, Leaf, Need, SliceRef, unpack_refs
 from backends.volume.extent_map import ExtentMap
 from backends.volume.object_table import FREE, Entry, ObjectKind, ObjectTable
@@ -388,7 +389,7 @@ def change(volume: Volume, name: str, argument: object) -> None:
             raise AssertionError(name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(STEPS)
 def test_a_volume_keeps_what_it_was_told(steps: list[tuple[str, object]]) -> None:
     """
@@ -406,3 +407,116 @@ def test_a_volume_keeps_what_it_was_told(steps: list[tuple[str, object]]) -> Non
     volume.check_live()
     volume.check_disk()
     volume.check_snapshots()
+
+
+def test_a_chain_becomes_an_image_before_it_is_too_long() -> None:
+    """Few changes to a page with many runs are slices of their own, up to a point."""
+    volume = Volume()
+    for sector in range(0, 4000, 2):
+        volume.write(sector, sector + 1)
+    kinds = []
+    for sector in range(20):
+        volume.write(sector, sector + 1)
+        volume.commit(*volume.encode())
+        chain = unpack_refs(volume.extent_map.directory.chain(0))
+        kinds.append(len(chain))
+    assert kinds == [*range(1, MAX_CHAIN), *range(1, 6)]
+
+
+def test_changes_that_outweigh_the_image_make_one() -> None:
+    """A page of few runs is written as a whole."""
+    volume = Volume()
+    lengths = []
+    for _ in range(4):
+        volume.write(0, 8)
+        volume.commit(*volume.encode())
+        lengths.append(len(unpack_refs(volume.extent_map.directory.chain(0))))
+    assert lengths == [1, 2, 1, 2]
+    volume.crash()
+    volume.check_disk()
+
+
+def test_an_idle_disk_writes_a_root_alone() -> None:
+    """What is stored is not stored again, and the last root's object is free."""
+    volume = Volume()
+    volume.write(0, 8)
+    volume.commit(*volume.encode())
+    before = set(volume.slices)
+    volume.commit(*volume.encode())
+    assert [volume.slices[new][0] for new in set(volume.slices) - before] == [SliceKind.ROOT]
+
+
+def test_nothing_may_change_between_steps() -> None:
+    """Counts and map must be of one moment; the pages stay dirty when they were not."""
+    volume = Volume()
+    volume.write(0, 8)
+    place = SliceRef(volume.containers.add(Entry(ObjectKind.CHECKPOINT, 0, 1, 0, 0, 0, 0, 1)), 0, 1)
+    steps = write(
+        volume.extent_map,
+        volume.table,
+        volume.containers,
+        volume.state,
+        None,
+        lambda _kind, _plain: place,
+    )
+    next(steps)
+    volume.write(8, 16)
+    with pytest.raises(RuntimeError, match="changed while it was written"):
+        result(steps)
+    assert [number for number, _page in volume.extent_map.dirty_pages()] == [0]
+    assert volume.containers.freed() == [place.container]
+
+
+def test_what_is_compacted_leaves_its_containers_free() -> None:
+    """Whatever an old container holds goes into the next checkpoint."""
+    volume = Volume()
+    for sector in range(0, 4000, 2):
+        volume.write(sector, sector + 1)
+    volume.write(LEAF_SECTORS, LEAF_SECTORS + 8)
+    volume.commit(*volume.encode(limit=1))
+    old = {index for index, entry in volume.containers.items()}
+    volume.crash()
+    for _ in range(3):
+        while needs := [n for step in volume.extent_map.rewrite(old, 100) for n in step]:
+            for need in needs:
+                volume.extent_map.supply(need, volume.fetch(need))
+        volume.table.touch(old)
+        volume.commit(*volume.encode())
+    assert not old & {index for index, _entry in volume.containers.items()}
+    volume.check_disk()
+
+
+def _root() -> tuple[bytes, Kept]:
+    volume = Volume()
+    volume.write(0, 8)
+    volume.commit(*volume.encode())
+    volume.extent_map.evict(0)
+    volume.zero(0, LEAF_SECTORS, HOLE)
+    _written, kept = volume.encode()
+    return kept.plain, kept
+
+
+def test_a_root_tells_what_is_not_accounted_yet() -> None:
+    """What was forgotten is still to be counted off after a restart."""
+    plain, kept = _root()
+    loaded = load_root(plain, *kept.name, kept.root.offset, kept.root.length)
+    assert [need.kind for need in loaded.extent_map.forgotten] == [SliceKind.LEAF]
+    assert loaded.extent_map.sectors == SECTORS
+    assert loaded.state == State(2, 1, 0, kept.root)
+
+
+@pytest.mark.parametrize("cut", range(1, 200, 13))
+def test_a_root_that_ends_early_is_refused(cut: int) -> None:
+    """Nothing is made up."""
+    plain, kept = _root()
+    with pytest.raises(ValueError, match=r"got"):
+        load_root(plain[:-cut], *kept.name, 0, 100)
+
+
+def test_a_root_of_another_layout_is_refused() -> None:
+    """Later versions say so first."""
+    plain, kept = _root()
+    with pytest.raises(ValueError, match="root: got layout 2, expected 1"):
+        load_root(b"\2" + plain[1:], *kept.name, 0, 100)
+    with pytest.raises(ValueError, match="root: got"):
+        load_root(plain + b"\0", *kept.name, 0, 100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.volume import values
@@ -39,6 +39,7 @@ def filled(changes: list[Run]) -> tuple[LayeredMap, Runs]:
     return layered, flat
 
 
+@settings(deadline=None, derandomize=True)
 @given(CHANGES, PLACES, PLACES, st.integers(1, 5))
 def test_two_levels_tell_what_one_would(changes: list[Run], one: int, two: int, limit: int) -> None:
     """Pages show neither in whole answers, nor in ranges, nor where an answer is cut short."""
@@ -50,6 +51,7 @@ def test_two_levels_tell_what_one_would(changes: list[Run], one: int, two: int, 
         assert layered.runs(start, end, limit) == flat.runs(start, end)[:limit]
 
 
+@settings(deadline=None, derandomize=True)
 @given(CHANGES, PLACES, PLACES, st.integers(1, 2))
 def test_clearing_takes_just_what_came_with_the_object(
     changes: list[Run], one: int, two: int, index: int
@@ -66,6 +68,7 @@ def test_clearing_takes_just_what_came_with_the_object(
     assert layered.runs(0, SECTORS) == flat.runs(0, SECTORS)
 
 
+@settings(deadline=None, derandomize=True)
 @given(CHANGES)
 def test_memory_is_that_of_pages_which_are_not_uniform(changes: list[Run]) -> None:
     """A page that becomes uniform again costs nothing."""
@@ -89,6 +92,7 @@ def test_ten_tebibytes_are_set_at_once() -> None:
     assert layered.uniform_run(1) == (1, sectors // PAGE_SECTORS, marked(HOLE, 9))
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5000))), st.integers(0, 5000))
 def test_pages_are_found_in_order(steps: list[tuple[bool, int]], start: int) -> None:
     """A set of pages is a set of numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.volume.runs import Run, Runs, append_merged
@@ -45,6 +45,7 @@ def shortest(sectors: list[int], first: int) -> list[Run]:
     return runs
 
 
+@settings(deadline=None, derandomize=True)
 @given(changes(), st.integers(0, LENGTH - 1), st.data())
 def test_runs_are_a_list_of_sectors(sets: list[Run], start: int, more: st.DataObject) -> None:
     """After any changes, any range is told by the fewest runs that are true."""
@@ -62,6 +63,7 @@ def test_runs_are_a_list_of_sectors(sets: list[Run], start: int, more: st.DataOb
     assert runs.uniform() == (sectors[0] if len(set(sectors)) == 1 else None)
 
 
+@settings(deadline=None, derandomize=True)
 @given(changes())
 def test_what_was_encoded_decodes_to_the_same(sets: list[Run]) -> None:
     """The two columns hold all there is to know."""
