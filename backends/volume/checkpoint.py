@@ -40,6 +40,8 @@ MAX_CHAIN = 16
 #: What is encoded in one step, in runs; a page counts `_PAGE_WORK` beside its runs.
 _STEP_WORK = 2000
 _PAGE_WORK = 500
+#: Pages that are committed in one step.
+_COMMIT_PAGES = 256
 
 _ROOT = struct.Struct("<HHIQQQQIIIII")
 _LAYOUT = 1
@@ -80,13 +82,8 @@ class Deletable:
 class _PageSlice:
     number: int
     page: Page
-    old: Chain
-    new: SliceRef
+    chain: bytes
     is_image: bool
-
-    @property
-    def chain(self) -> Chain:
-        return (self.new,) if self.is_image else (*self.old, self.new)
 
 
 @dataclass(slots=True)
@@ -118,24 +115,41 @@ class Written:
         Returns:
             What nothing needs any more.
         """
+        steps = self.commit_in_steps()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                deletable: Deletable = end.value
+                return deletable
+
+    def commit_in_steps(self) -> Generator[None, None, Deletable]:
+        """
+        The same, in steps; map and table may change between them.
+
+        All must be taken before anything else is written.
+        """
         directory, table = self._map.directory, self._table
         _move(self._containers, self._emitted, self._gone, self._newest)
-        for ref in self._gone:
-            directory.superseded.pop(ref, None)
-            table.superseded.pop(ref, None)
-        for slice_ in self._pages:
-            # A page that was replaced as a whole meanwhile has no use for its slice.
-            if self._map.holds(slice_.number, slice_.page):
-                directory.store(slice_.number, pack_refs(slice_.chain))
-            else:
-                unused = (slice_.new,) if slice_.is_image else slice_.chain
-                directory.superseded.update(dict.fromkeys(unused))
-                directory.touch(slice_.number >> LEAF_SHIFT)
-            self._map.committed(slice_.number, slice_.page)
         for number, leaf, changes, leaf_ref in self._leaves:
             directory.committed(number, leaf, changes, leaf_ref)
         for number, table_page, changes, ref in self._table_pages:
             table.committed(number, table_page, changes, ref)
+        for count, slice_ in enumerate(self._pages):
+            # A page that was replaced as a whole meanwhile has no use for its slice.
+            if self._map.holds(slice_.number, slice_.page):
+                directory.store(slice_.number, slice_.chain)
+            else:
+                unused = unpack_refs(slice_.chain)
+                directory.superseded.update(dict.fromkeys(unused))
+                directory.touch(slice_.number >> LEAF_SHIFT)
+            self._map.committed(slice_.number, slice_.page)
+            if count % _COMMIT_PAGES == _COMMIT_PAGES - 1:
+                yield
+        # Some may have been superseded once more by changes since they were encoded.
+        for ref in self._gone:
+            directory.superseded.pop(ref, None)
+            table.superseded.pop(ref, None)
         self._state.root = self.root
         return self._deletable
 
@@ -203,12 +217,14 @@ def _write_pages(written: Written, emit: Emit) -> Generator[None, None, None]:
     extent_map = written._map
     work = 0
     for number, page in extent_map.dirty_pages():
-        old = unpack_refs(extent_map.directory.chain(number))
+        packed = extent_map.directory.chain(number)
+        old = unpack_refs(packed)
         is_image, plain = _page_slice(page, old)
         ref = emit(SliceKind.PAGE_IMAGE if is_image else SliceKind.PAGE_CHANGES, plain)
+        chain = pack_refs((ref,)) if is_image else packed + pack_refs((ref,))
         extent_map.encoded(page)
         page.wants_image = False
-        written._pages.append(_PageSlice(number, page, old, ref, is_image))
+        written._pages.append(_PageSlice(number, page, chain, is_image))
         written._emitted.append(ref)
         if is_image:
             written._gone += old
@@ -235,7 +251,7 @@ def _write_leaves(
     pending: dict[int, dict[int, bytes]] = {}
     for slice_ in written._pages:
         chains = pending.setdefault(slice_.number >> LEAF_SHIFT, {})
-        chains[slice_.number & LEAF_PAGES - 1] = pack_refs(slice_.chain)
+        chains[slice_.number & LEAF_PAGES - 1] = slice_.chain
     refs: dict[int, SliceRef | None] = {}
     for number, leaf in directory.loaded():
         chains = pending.get(number, {})
@@ -276,11 +292,18 @@ def _move(
     newest: Version | None,
 ) -> None:
     """Count slices that came to be, and then those that are needed no more."""
-    for ref in emitted:
-        containers.live_add(ref.container, ref.length)
-        containers.stored_add(ref.container, ref.length)
-    for ref in gone:
-        containers.release(ref.container, ref.length, newest)
+    for container, length in _by_container(emitted).items():
+        containers.live_add(container, length)
+        containers.stored_add(container, length)
+    for container, length in _by_container(gone).items():
+        containers.release(container, length, newest)
+
+
+def _by_container(refs: Iterable[SliceRef]) -> dict[int, int]:
+    lengths: dict[int, int] = {}
+    for container, _offset, length in refs:
+        lengths[container] = lengths.get(container, 0) + length
+    return lengths
 
 
 def _encoded_root(

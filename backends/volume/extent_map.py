@@ -314,9 +314,10 @@ class ExtentMap(Paged[Page]):
 
     def dirty_pages(self) -> list[tuple[int, Page]]:
         """Pages that changed since they were last encoded, in order."""
-        return sorted(
-            (number, page) for number, page in self._dirty.items() if page.changes is not None
-        )
+        dirty = self._dirty
+        return [
+            (number, dirty[number]) for number in sorted(dirty) if dirty[number].changes is not None
+        ]
 
     def holds(self, number: int, page: Page) -> bool:
         """Whether the page of that number is still this one."""

@@ -502,7 +502,7 @@ def test_a_root_tells_what_is_not_accounted_yet() -> None:
     loaded = load_root(plain, *kept.name, kept.root.offset, kept.root.length)
     assert [need.kind for need in loaded.extent_map.forgotten] == [SliceKind.LEAF]
     assert loaded.extent_map.sectors == SECTORS
-    assert loaded.state == State(2, 1, 0, kept.root)
+    assert loaded.state == State(2, 2, 0, kept.root)
 
 
 @pytest.mark.parametrize("cut", range(1, 200, 13))
