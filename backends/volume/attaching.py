@@ -39,7 +39,6 @@ from backends.volume.sealing import Sealed, seal
 from backends.volume.segment import Run, Segment
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import JournalNote, Superblock
-from backends.volume.units import SECTOR
 from backends.volume.volume import Volume
 from backends.volume.writing import Writer
 
@@ -97,7 +96,7 @@ async def attach(
         await replay(journal, max([noted, *(header.number for header in tail)]), parts)
         note = JournalNote(environment.host, superblock.epoch, noted, superblock.written_ms)
         await parts.authority.advance(journal=note)
-    return Volume(parts)
+    return Volume(store, parts)
 
 
 def assemble(
@@ -112,7 +111,7 @@ def assemble(
 ) -> Attachment:
     """The parts of a volume that is ours, wired to each other."""
     condition = Condition()
-    recent = Recent(superblock.size // SECTOR)
+    recent = Recent()
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
     reader = Reader(recent, stored, fetcher, ReadAhead(superblock.size))
     names, crypt = lineage.own.names, lineage.own.crypt

@@ -19,6 +19,7 @@ from backends.volume.environment import Environment
 from backends.volume.keys import Crypt
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
+from backends.volume.superblocks import is_highest
 from backends.volume.turns import Turn
 from gateway.errors import Fenced, Unavailable
 
@@ -88,6 +89,7 @@ class Authority:
                 self._condition.check()
                 try:
                     await self._store.put(key, [body], True)
+                    await self._check_highest(following.generation)
                 except Exists:
                     self._condition.fail(Fenced(f"{key} exists: {_TAKEN}"))
                 except StoreError as failure:
@@ -108,15 +110,16 @@ class Authority:
             Unavailable: the store did not answer.
         """
         async with self._turn:
-            ours = self._names.sb(self.superblock.generation)
             try:
-                newer = await self._store.list(self._names.sb_prefix, ours)
+                await self._check_highest(self.superblock.generation)
             except StoreError as failure:
                 raise Unavailable(str(failure)) from None
-            for one in newer:
-                if self._names.parse_sb(one.key) is not None:
-                    self._condition.fail(Fenced(f"{one.key} exists: {_TAKEN}"))
-            self._condition.check()
+
+    async def _check_highest(self, generation: int) -> None:
+        if not await is_highest(self._store, self._names, generation):
+            key = self._names.sb(generation)
+            self._condition.fail(Fenced(f"{key} is not the highest: {_TAKEN}"))
+        self._condition.check()
 
     def outdated(self) -> list[str]:
         """The name of the generation that nobody needs any more, since ours is there."""

@@ -105,6 +105,7 @@ class CheckpointObjects:
         self._codec = Codec[superblock.codec.upper()]
         self._containers = containers
         self._state = state
+        self._version = state.version  # it goes on while the objects are on their way
         self._objects: list[tuple[int, list[bytes]]] = []
         self._container = 0
         self._size = 0
@@ -115,7 +116,7 @@ class CheckpointObjects:
         if not self._objects or self._size >= _OBJECT:
             self._objects.append((state.next_n, []))
             entry = Entry(
-                ObjectKind.CHECKPOINT, 0, superblock.epoch, state.next_n, 0, 0, 0, state.version
+                ObjectKind.CHECKPOINT, 0, superblock.epoch, state.next_n, 0, 0, 0, self._version
             )
             self._container = self._containers.add(entry)
             self._size = FIRST_OFFSET
@@ -140,7 +141,7 @@ class CheckpointObjects:
                     superblock.volume,
                     superblock.writer,
                     superblock.epoch,
-                    self._state.version,
+                    self._version,
                     n,
                     self._wall_ms,
                     slices,
@@ -157,7 +158,7 @@ class CheckpointObjects:
             self._objects[-1][0],
             ref.offset,
             ref.length,
-            self._state.version,
+            self._version,
         )
 
 
@@ -242,7 +243,7 @@ class Checkpointer:
 
     async def checkpoint(self, snapshot: str | None = None, **changes: Any) -> None:
         """
-        Make the map durable as it is.
+        Make the map durable as it is, and put a superblock that says so.
 
         Args:
             snapshot: the name of one to be taken of it.
@@ -258,12 +259,14 @@ class Checkpointer:
             superblock = self._authority.superblock
             state = self._stored.state
             wall_ms = int(self._environment.wall() * 1000)
-            objects = CheckpointObjects(
-                self._lineage, superblock, wall_ms, self._stored.containers, state
-            )
+            written: Written | None = None
             async with self._stored.turn:
+                objects = CheckpointObjects(
+                    self._lineage, superblock, wall_ms, self._stored.containers, state
+                )
                 edits = self._now()
-                written = await self._write(objects)
+                if edits != self._edits or superblock.checkpoint is None:
+                    written = await self._write(objects)
                 lsn = self._stored.lsn
                 if snapshot is not None:
                     self._pending = Snapshot(
@@ -277,8 +280,9 @@ class Checkpointer:
             try:
                 for key, sealed in objects.sealed():
                     await self._put(key, sealed)
-                assert written.root is not None
-                root = objects.root(written.root)
+                root = superblock.checkpoint
+                if written is not None and written.root is not None:
+                    root = objects.root(written.root)
                 if self._pending is not None:
                     changes["snapshots"] = (
                         *changes.get("snapshots", superblock.snapshots),
@@ -289,12 +293,14 @@ class Checkpointer:
                     changes["journal"] = attrs.evolve(superblock.journal, lsn=lsn)
                 await self._authority.advance(checkpoint=root, **changes)
             except BaseException:
-                written.abandon()
+                if written is not None:
+                    written.abandon()
                 raise
             finally:
                 self._pending = None
             self._edits = edits
-            await self._delete(written.commit())
+            if written is not None:
+                await self._delete(written.commit())
 
     async def advance(self, **changes: Any) -> None:
         """A new superblock over the same checkpoint; never beside a new checkpoint."""
@@ -303,11 +309,7 @@ class Checkpointer:
 
     async def last(self) -> None:
         """Leave the volume so that the next attachment finds all of it in the map."""
-        closed = {"state": "closed", "journal": None}
-        if self._edits == self._now() and self._authority.superblock.checkpoint is not None:
-            await self.advance(**closed)
-        else:
-            await self.checkpoint(**closed)
+        await self.checkpoint(state="closed", journal=None)
 
     def _rested(self) -> None:
         self._rest = None

@@ -11,7 +11,7 @@ from backends.volume.keys import KeySource
 from backends.volume.lineage import Lineage
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
-from backends.volume.superblocks import newest, unlock
+from backends.volume.superblocks import is_highest, newest, unlock
 from gateway.errors import ExportBusy, ExportUnavailable
 
 #: Others may be taking the volume over at the same time; this often we try again.
@@ -59,7 +59,8 @@ async def claim(
             await store.put(names.sb(ours.generation), [ours.encode(lineage.own.crypt)], True)
         except Exists:
             continue
-        return ours, lineage
+        if await is_highest(store, names, ours.generation):
+            return ours, lineage
     raise ExportBusy(f"{names.sb_prefix}: other gateways take the volume over again and again")
 
 

@@ -82,7 +82,7 @@ class Committer:
         self._tell_stored = stored
         self._next_slot = first_slot
         self._stored_slot = first_slot - 1  # this one and all before are stored
-        self._stored_id = recent.open.id - 1
+        self._sealed_id = self._stored_id = 0
         self._queue: deque[tuple[Segment, list[Run]]] = deque()
         self._flying: set[int] = set()
         self._landed: dict[int, tuple[Segment, Sealed]] = {}
@@ -100,7 +100,7 @@ class Committer:
     @property
     def idle(self) -> bool:
         """Whether everything that was ever written is stored."""
-        return not self._recent.open.touches and self._stored_id == self._recent.open.id - 1
+        return not self._recent.open.touches and self._stored_id == self._sealed_id
 
     def touched(self) -> None:
         """The open segment has changed: seal it if it is full, else before long."""
@@ -119,6 +119,7 @@ class Committer:
             self._age = None
         self._flush_wanted = False
         if self._recent.open.touches and self._condition.failure is None:
+            self._sealed_id = self._recent.open.id
             self._queue.append(self._recent.seal())
             self._start()
 
@@ -138,7 +139,7 @@ class Committer:
             return None
         is_open = self._recent.open.touches > 0
         done: Deferred[None] = Deferred()
-        wanted = self._recent.open.id if is_open else self._recent.open.id - 1
+        wanted = self._recent.open.id if is_open else self._sealed_id
         self._waiting.append((wanted, self._environment.clock.seconds(), done))
         if is_open and len(self._flying) + len(self._queue) < _FLUSHES:
             self.seal()

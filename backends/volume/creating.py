@@ -8,8 +8,20 @@ from backends.volume.header import Codec
 from backends.volume.keys import KEY, Crypt, KeySource, Wrap, wrap
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
-from backends.volume.units import SECTOR
+from backends.volume.units import MAX_SECTORS, SECTOR
 from gateway.errors import ExportUnavailable
+
+
+def check_size(size: int) -> None:
+    """
+    Raises:
+        ExportUnavailable: no disk has that many bytes.
+    """
+    if not 0 < size <= MAX_SECTORS * SECTOR or size % SECTOR:
+        raise ExportUnavailable(
+            f"size: got {size} bytes, expected a multiple of {SECTOR} of at most"
+            f" {MAX_SECTORS * SECTOR}"
+        )
 
 
 async def create(
@@ -34,8 +46,7 @@ async def create(
         ExportUnavailable: there is a volume already, or the size is none.
         StoreError: the store did not take it.
     """
-    if size <= 0 or size % SECTOR:
-        raise ExportUnavailable(f"size: got {size}, expected a multiple of {SECTOR} bytes")
+    check_size(size)
     names = Names(prefix)
     uuid = environment.secret_bytes(16)
     crypt = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from backends.volume.recent import Recent
 from backends.volume.runs import Run
 from backends.volume.stored_map import StoredMap
 from backends.volume.units import PAGE_SECTORS, SECTOR
 from backends.volume.values import ABSENT, DATA, HOLE, kind
 from gateway.info import Extent
+from gateway.interfaces import NowOrLater
 
 #: Extents in one answer; the caller asks on.
 _MOST = 2048
@@ -53,6 +56,25 @@ async def fetched(stored: StoredMap, start: int, end: int) -> int:
 
 
 def extents(
+    recent: Recent | None, stored: StoredMap, offset: int, length: int, first_only: bool
+) -> NowOrLater[list[Extent]]:
+    """As `IExport.extents`."""
+    start, end = offset // SECTOR, -(-(offset + length) // SECTOR)
+    if not stored.map.needs(start, end):
+        return _extents(recent, stored, offset, end * SECTOR, first_only)
+    return Deferred.fromCoroutine(_later(recent, stored, offset, end, first_only))
+
+
+async def _later(
+    recent: Recent | None, stored: StoredMap, offset: int, end: int, first_only: bool
+) -> list[Extent]:
+    start = offset // SECTOR
+    while stored.map.needs(start, end):
+        end = await fetched(stored, start, end)
+    return _extents(recent, stored, offset, end * SECTOR, first_only)
+
+
+def _extents(
     recent: Recent | None, stored: StoredMap, offset: int, end: int, first_only: bool
 ) -> list[Extent]:
     """

@@ -11,6 +11,7 @@ from backends.volume.names import Kind
 from backends.volume.recovery import walk
 from backends.volume.sealing import seal
 from backends.volume.superblock import Superblock
+from backends.volume.superblocks import is_highest
 from backends.volume.turns import each
 from backends.volume.units import HEADER_LIMIT, WINDOW
 from gateway.errors import Corrupt, ExportBusy
@@ -80,6 +81,9 @@ class Log:
             except Exists:
                 await self._look(found.end)
                 continue
+            # While nobody came after us, nobody has deleted what lay in that slot.
+            if not await is_highest(self._store, names, self._superblock.generation):
+                raise ExportBusy(f"{names.sb_prefix}: another gateway is taking the volume over")
             return list(found.data)
 
     async def _put(self, slot: int) -> None:

@@ -375,6 +375,45 @@ class ObjectTable:
             if ref.container in containers:
                 self.pages[number].changes += 1
 
+    def go_back(self, then: ObjectTable, newest: Version | None) -> None:
+        """
+        Have the head refer to just what it referred to when ``then`` was the table.
+
+        Args:
+            then: the table of a snapshot that still exists.
+            newest: the newest snapshot.
+        """
+        for index, entry in list(self.items()):
+            if entry.live and index not in then:
+                self.release(index, entry.live, newest)
+        for index, entry in then.items():
+            if index not in self:
+                if entry.live:  # an ancestor's, dropped since
+                    self.add(entry, index)
+                continue
+            page, slot = self._page(index), index & _MASK
+            if entry.live < page.live[slot]:
+                self.release(index, page.live[slot] - entry.live, newest)
+            elif entry.live > page.live[slot]:
+                page.live[slot] = entry.live
+                page.held_by[slot] = NOBODY
+                self._free.discard(index)
+                self._changed(page)
+
+    def store_anew(self, refs: Mapping[int, SliceRef]) -> None:
+        """
+        Have every page written with the next checkpoint.
+
+        Args:
+            refs: slices that the new ones supersede; those known so far are not counted any more.
+        """
+        self.refs = dict(refs)
+        self.superseded = {}
+        for page in self.pages.values():
+            self._changed(page)
+        for number in [number for number in self.refs if number not in self.pages]:
+            self.superseded[self.refs.pop(number)] = None
+
     def inherit(self) -> None:
         """Turn the table of a volume into that of a clone of it, before anything is added."""
         for index, entry in list(self.items()):

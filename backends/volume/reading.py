@@ -16,6 +16,7 @@ from backends.volume.stored_map import StoredMap
 from backends.volume.units import SECTOR
 from backends.volume.values import ABSENT, DATA, index, kind, sector
 from gateway.errors import StorageError
+from gateway.interfaces import Buffer, NowOrLater
 
 
 class Piece(NamedTuple):
@@ -77,8 +78,19 @@ class Reader:
         self._look_ahead(offset, len(buffer))
         return True
 
-    async def read(self, offset: int, length: int) -> bytearray:
+    def now_or_later(self, offset: int, length: int) -> NowOrLater[Buffer]:
         """As `IExport.read`."""
+        data = bytearray(length)
+        if self.read_into(offset, memoryview(data)):
+            return data
+        return Deferred.fromCoroutine(self.read(offset, length))
+
+    def cache(self, offset: int, length: int) -> NowOrLater[None]:
+        """As `IExport.cache`."""
+        return Deferred.fromCoroutine(self.warm(offset // SECTOR, -(-(offset + length) // SECTOR)))
+
+    async def read(self, offset: int, length: int) -> bytearray:
+        """The bytes of a range, however long that takes."""
         start, end = offset // SECTOR, -(-(offset + length) // SECTOR)
         pieces = await self._found(start, end)
         self._look_ahead(offset, length)

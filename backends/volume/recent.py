@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from backends.volume.header import Extent
 from backends.volume.layered import LayeredMap
 from backends.volume.segment import Run, Segment
-from backends.volume.units import SECTOR
+from backends.volume.units import MAX_SECTORS, SECTOR
 from backends.volume.values import ABSENT, DATA, data, index, kind, marked
 from gateway.interfaces import Buffer
 
@@ -38,9 +38,6 @@ class Recent:
     """
     The newest state of every sector that changed since the map was brought up to date.
 
-    Args:
-        sectors: of the disk.
-
     Attributes:
         overlay: a `LayeredMap`; ``ABSENT`` where the stored map holds.
         segments: by id, all that the overlay may point into.
@@ -48,8 +45,9 @@ class Recent:
         held: bytes of data in memory, those that no longer count included.
     """
 
-    def __init__(self, sectors: int) -> None:
-        self.overlay = LayeredMap(sectors, ABSENT)
+    def __init__(self) -> None:
+        # It may grow with the disk, and what is absent costs nothing.
+        self.overlay = LayeredMap(MAX_SECTORS, ABSENT)
         self.segments: dict[int, Segment | StoredSegment] = {}
         self.held = 0
         self._last_id = 0

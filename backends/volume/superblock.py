@@ -129,6 +129,20 @@ class Ancestor:
 
 
 @attrs.frozen
+class Rollback:
+    """
+    That the disk went back to what it was: for whoever replays the whole log.
+
+    Attributes:
+        version: the last log slot before it.
+        to: the last log slot that counts; what lies between does not.
+    """
+
+    version: int
+    to: int
+
+
+@attrs.frozen
 class JournalNote:
     """
     That promises may rest on a journal which only one host has.
@@ -171,6 +185,7 @@ class Superblock:
         wraps: the volume key, wrapped once for each key or passphrase that
             opens it; empty just without encryption.
         journal: set while a journal may hold what the store has not.
+        rollbacks: in the order in which they were made.
         description: for people.
         extra: fields of later versions that may be ignored; kept as they are.
     """
@@ -193,6 +208,7 @@ class Superblock:
     ancestors: tuple[Ancestor, ...] = ()
     wraps: tuple[Wrap, ...] = attrs.field(default=(), repr=False)
     journal: JournalNote | None = None
+    rollbacks: tuple[Rollback, ...] = ()
     description: str = ""
     extra: dict[str, Any] = attrs.field(factory=dict)
 
@@ -462,6 +478,8 @@ _journal = _record(
     {"host": _text, "epoch": _integer(_U32), "lsn": _integer(), "since_ms": _integer()},
 )
 
+_rollback = _record(Rollback, {"version": _integer(), "to": _integer()})
+
 _READERS: dict[str, Reader[Any]] = {
     # First, so that a volume of a later version is refused for what it needs.
     "features": _features,
@@ -481,6 +499,7 @@ _READERS: dict[str, Reader[Any]] = {
     "ancestors": _sequence(_ancestor),
     "wraps": _sequence(_wrap),
     "journal": _optional(_journal),
+    "rollbacks": _sequence(_rollback),
     "description": _text,
 }
 

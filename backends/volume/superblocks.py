@@ -55,6 +55,20 @@ async def newest(store: IObjectStore, names: Names) -> Found | None:
     raise Corrupt(f"{names.sb_prefix}: the newest superblock is gone each time it is asked for")
 
 
+async def is_highest(store: IObjectStore, names: Names, generation: int) -> bool:
+    """
+    Whether a generation that was put is the highest; the put alone does not tell.
+
+    A generation that was deleted can be put again by somebody who comes late.
+    The highest is never deleted, so whoever finds none that is higher was not late.
+
+    Raises:
+        StoreError: the store did not answer.
+    """
+    higher = await everything(store, names.sb_prefix, names.sb(generation))
+    return all(names.parse_sb(one.key) is None for one in higher)
+
+
 def unlock(found: Found, names: Names, source: KeySource | None) -> Lineage:
     """
     The volume and its ancestors, with their keys.

@@ -7,6 +7,9 @@ from gateway.info import KIB, MIB
 #: Bytes; the map's unit. Every offset inside a volume is in sectors unless it says bytes.
 SECTOR = 512
 
+#: Sectors of the largest disk: what the extents of a header can name.
+MAX_SECTORS = 1 << 48
+
 #: Bytes of plain data that are checked, compressed and encrypted as one.
 FRAME = 64 * KIB
 FRAME_SECTORS = FRAME // SECTOR

@@ -5,39 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from backends.objects.contract import IObjectStore
 from backends.volume.attachment import Attachment
-from backends.volume.extents import extents, fetched
+from backends.volume.changes import changes
+from backends.volume.creating import check_size
+from backends.volume.extents import extents
+from backends.volume.snapshots import Snapshots
 from backends.volume.units import SECTOR
-from gateway.errors import Closed
-from gateway.info import MIB, Abilities, ExportInfo, Extent
-from gateway.interfaces import Buffer, IExport, NowOrLater
+from gateway.errors import Closed, ExportUnavailable, Unavailable, UnknownExport
+from gateway.info import MIB, Abilities, Change, ExportInfo, Extent
+from gateway.interfaces import (
+    Buffer,
+    IChangedBlocks,
+    IDerivedExports,
+    IExport,
+    NowOrLater,
+)
 
 #: Bytes; what a client that asks for advice is told to write at a time.
 PREFERRED = MIB
 
 
-@implementer(IExport)
+@implementer(IExport, IChangedBlocks, IDerivedExports)
 class Volume:
     """
     A disk whose bytes are in an object store.
 
     Args:
+        store: of the volume.
         attachment: the parts, put together by `backends.volume.attaching`.
+
+    Attributes:
+        snapshots: taking, deleting and going back.
     """
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, store: IObjectStore, attachment: Attachment) -> None:
         self._parts = attachment
         self._closing: Deferred[Any] | None = None
+        self.snapshots = Snapshots(store, attachment)
 
     @property
     def info(self) -> ExportInfo:
-        """As `IExport.info`; a connection keeps the size that it saw first."""
+        """As `IExport.info`; whoever came before the disk grew keeps what was true then."""
         return ExportInfo(
-            size=self._parts.size,
-            preferred_block=PREFERRED,
-            abilities=Abilities(cache=True),
+            size=self._parts.size, preferred_block=PREFERRED, abilities=Abilities(cache=True)
         )
 
     def read_into(self, offset: int, buffer: memoryview) -> bool:
@@ -48,10 +62,7 @@ class Volume:
     def read(self, offset: int, length: int) -> NowOrLater[Buffer]:
         """As `IExport.read`."""
         self._check()
-        data = bytearray(length)
-        if self._parts.reader.read_into(offset, memoryview(data)):
-            return data
-        return Deferred.fromCoroutine(self._parts.reader.read(offset, length))
+        return self._parts.reader.now_or_later(offset, length)
 
     def write(self, offset: int, data: Buffer, fua: bool) -> NowOrLater[None]:
         """As `IExport.write`."""
@@ -78,47 +89,73 @@ class Volume:
     def extents(self, offset: int, length: int, first_only: bool) -> NowOrLater[list[Extent]]:
         """As `IExport.extents`."""
         self._check()
-        start, end = offset // SECTOR, -(-(offset + length) // SECTOR)
-        if not self._parts.stored.map.needs(start, end):
-            return extents(
-                self._parts.recent, self._parts.stored, offset, offset + length, first_only
-            )
-        return Deferred.fromCoroutine(self._extents_later(offset, length, first_only))
-
-    async def _extents_later(self, offset: int, length: int, first_only: bool) -> list[Extent]:
-        start, end = offset // SECTOR, -(-(offset + length) // SECTOR)
-        while self._parts.stored.map.needs(start, end):
-            end = await fetched(self._parts.stored, start, end)
-        return extents(
-            self._parts.recent,
-            self._parts.stored,
-            offset,
-            min(end * SECTOR, offset + length),
-            first_only,
-        )
+        return extents(self._parts.recent, self._parts.stored, offset, length, first_only)
 
     def cache(self, offset: int, length: int) -> NowOrLater[None]:
         """As `IExport.cache`."""
         self._check()
-        return Deferred.fromCoroutine(
-            self._parts.reader.warm(offset // SECTOR, -(-(offset + length) // SECTOR))
-        )
+        return self._parts.reader.cache(offset, length)
 
     def close(self) -> NowOrLater[None]:
         """As `IExport.close`: what was answered is durable, and the map says so."""
         if self._closing is None:
             self._closing = Deferred.fromCoroutine(self._parts.detach())
         answer: Deferred[None] = Deferred()
-
-        def done(result: Any) -> Any:
-            if not answer.called:
-                answer.errback(result) if hasattr(result, "trap") else answer.callback(None)
-            return None
-
-        self._closing.addBoth(done)
+        self._closing.addBoth(_tell, answer)
         return answer
+
+    def references(self) -> list[str]:
+        """As `IChangedBlocks.references`: the snapshots, the oldest first."""
+        return [snapshot.name for snapshot in self.snapshots.all()]
+
+    def changed(
+        self, reference: str, offset: int, length: int, first_only: bool
+    ) -> NowOrLater[list[Change]]:
+        """As `IChangedBlocks.changed`."""
+        self._check()
+        return Deferred.fromCoroutine(self._changed(reference, offset, length, first_only))
+
+    async def _changed(
+        self, reference: str, offset: int, length: int, first_only: bool
+    ) -> list[Change]:
+        try:
+            then = await self.snapshots.map_of(self.snapshots.find(reference))
+        except UnknownExport as problem:
+            raise Unavailable(str(problem)) from None
+        parts = self._parts
+        return await changes(parts.recent, parts.stored, then, offset, length, first_only)
+
+    def derived(self, name: str) -> NowOrLater[IExport]:
+        """As `IDerivedExports.derived`: a snapshot."""
+        self._check()
+        self.snapshots.find(name)
+        return Deferred.fromCoroutine(self.snapshots.open(name))
+
+    async def grow(self, size: int) -> None:
+        """
+        Make the disk larger; clients see it when they connect again.
+
+        Args:
+            size: bytes.
+
+        Raises:
+            ExportUnavailable: it is not larger, or no size.
+        """
+        check_size(size)
+        if size < self._parts.size:
+            raise ExportUnavailable(
+                f"size: got {size}, expected at least {self._parts.size}: a disk does not shrink"
+            )
+        await self._parts.checkpointer.advance(size=size)
+        self._parts.stored.map.sectors = size // SECTOR
 
     def _check(self) -> None:
         if self._closing is not None:
             raise Closed("the volume is closed")
         self._parts.condition.check()
+
+
+def _tell(result: Any, answer: Deferred[None]) -> Any:
+    """Everyone who closes hears how it went; whoever asks last leaves no failure unheard."""
+    answer.callback(result)
+    return None if isinstance(result, Failure) else result
