@@ -99,7 +99,7 @@ class Disk:
         self.container = self.containers.add(
             Entry(ObjectKind.CHECKPOINT, 0, 1, self.state.version, 0, 0, 0, self.state.version)
         )
-        pages = len(self.extent_map.dirty_pages())
+        pages = sum(1 for _page in self.extent_map.dirty_pages())
         began = time.perf_counter()
         written, longest = steps(
             write(self.extent_map, self.table, self.containers, self.state, None, self.emit)

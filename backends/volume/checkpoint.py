@@ -41,7 +41,7 @@ MAX_CHAIN = 16
 _STEP_WORK = 2000
 _PAGE_WORK = 500
 #: Pages that are committed in one step.
-_COMMIT_PAGES = 256
+COMMIT_PAGES = 256
 
 _ROOT = struct.Struct("<HHIQQQQIIIII")
 _LAYOUT = 1
@@ -144,7 +144,7 @@ class Written:
                 directory.superseded.update(dict.fromkeys(unused))
                 directory.touch(slice_.number >> LEAF_SHIFT)
             self._map.committed(slice_.number, slice_.page)
-            if count % _COMMIT_PAGES == _COMMIT_PAGES - 1:
+            if count % COMMIT_PAGES == COMMIT_PAGES - 1:
                 yield
         # Some may have been superseded once more by changes since they were encoded.
         for ref in self._gone:

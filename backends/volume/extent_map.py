@@ -22,7 +22,7 @@ from backends.volume.directory import (
     pack_refs,
     unpack_refs,
 )
-from backends.volume.layered import PAGE_OVERHEAD, PAGE_SHIFT, RUN_BYTES, Paged
+from backends.volume.layered import PAGE_OVERHEAD, PAGE_SHIFT, RUN_BYTES, Paged, PageSet
 from backends.volume.runs import Run, Runs, from_little_endian, little_endian
 from backends.volume.slices import SliceKind
 from backends.volume.units import LEAF_PAGES, PAGE_SECTORS
@@ -130,6 +130,7 @@ class ExtentMap(Paged[Page]):
     __slots__ = (
         "_clean",
         "_dirty",
+        "_dirty_numbers",
         "_dirty_runs",
         "_replaced",
         "_runs",
@@ -146,6 +147,7 @@ class ExtentMap(Paged[Page]):
         #: Clean pages, the least recently used first.
         self._clean: dict[int, None] = {}
         self._dirty: dict[int, Page] = {}
+        self._dirty_numbers = PageSet()
         self._runs = 0
         self._dirty_runs = 0
         self._replaced: dict[int, int] = {}
@@ -246,6 +248,9 @@ class ExtentMap(Paged[Page]):
         """
         Give a range a value; what it `needs` with ``whole`` must be there.
 
+        Takes some ten microseconds for each page in memory that it covers: a
+        long range is better set in parts.
+
         Args:
             start, end: sectors, 0 <= start < end <= sectors.
             value: of ``start``; marks on ``HOLE`` and ``ZERO`` are left out.
@@ -312,12 +317,12 @@ class ExtentMap(Paged[Page]):
 
     # Checkpoints
 
-    def dirty_pages(self) -> list[tuple[int, Page]]:
+    def dirty_pages(self) -> Iterator[tuple[int, Page]]:
         """Pages that changed since they were last encoded, in order."""
-        dirty = self._dirty
-        return [
-            (number, dirty[number]) for number in sorted(dirty) if dirty[number].changes is not None
-        ]
+        for number in self._dirty_numbers.within(0, (self.sectors - 1 >> PAGE_SHIFT) + 1):
+            page = self._dirty[number]
+            if page.changes is not None:
+                yield number, page
 
     def holds(self, number: int, page: Page) -> bool:
         """Whether the page of that number is still this one."""
@@ -333,6 +338,7 @@ class ExtentMap(Paged[Page]):
         page.encoded_changes = None
         if page.changes is None and self._dirty.get(number) is page:
             del self._dirty[number]
+            self._dirty_numbers.discard(number)
             self._dirty_runs -= len(page)
             self._clean[number] = None
 
@@ -438,6 +444,7 @@ class ExtentMap(Paged[Page]):
         if number not in self._dirty:
             self._clean.pop(number, None)
             self._dirty[number] = page
+            self._dirty_numbers.add(number)
             self._dirty_runs += len(page)
         if page.changes is None:
             page.changes = array("I")
@@ -455,6 +462,7 @@ class ExtentMap(Paged[Page]):
         self._runs -= len(page)
         self._clean.pop(number, None)
         if self._dirty.pop(number, None) is not None:
+            self._dirty_numbers.discard(number)
             self._dirty_runs -= len(page)
         self.directory.reside(number, -1)
 

@@ -13,13 +13,22 @@ from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TypeVar
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.volume import values
-from backends.volume.checkpoint import MAX_CHAIN, Loaded, State, Written, load_root, write
+from backends.volume.checkpoint import (
+    MAX_CHAIN,
+    Deletable,
+    Loaded,
+    State,
+    Written,
+    load_root,
+    write,
+)
 from backends.volume.directory import Directory, Leaf, Need, SliceRef, unpack_refs
 from backends.volume.extent_map import ExtentMap
 from backends.volume.object_table import FREE, Entry, ObjectKind, ObjectTable
@@ -178,9 +187,26 @@ class Volume:
         return written, Kept(written.root, *roots[0], self.disk.runs(0, SECTORS))
 
     def commit(self, written: Written, kept: Kept) -> None:
-        deletable = written.commit()
+        self.committed(written.commit(), kept)
+
+    def committed(self, deletable: Deletable, kept: Kept) -> None:
         self.last = kept
         self.delete(deletable.objects, deletable.containers)
+
+    def commit_during(
+        self, written: Written, kept: Kept, changes: list[tuple[str, object]]
+    ) -> None:
+        """Commit with a change between any two steps."""
+        steps = written.commit_in_steps()
+        left = list(changes)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                self.committed(end.value, kept)
+                break
+            if left:
+                change(self, *left.pop(0))
 
     def delete(self, objects: list[int], containers: list[int]) -> None:
         for index in objects:
@@ -343,6 +369,7 @@ STEPS = st.lists(
         CHANGES,
         CHANGES,
         st.tuples(st.just("checkpoint"), st.lists(CHANGES, max_size=3)),
+        st.tuples(st.just("stepwise checkpoint"), st.lists(CHANGES, max_size=3)),
         st.tuples(st.just("failed checkpoint"), st.lists(CHANGES, max_size=3)),
         st.tuples(st.just("crash"), st.none()),
         st.tuples(st.just("snapshot"), st.none()),
@@ -367,6 +394,8 @@ def change(volume: Volume, name: str, argument: object) -> None:
             volume.account()
         case "evict", None:
             volume.extent_map.evict(0)
+        case "stepwise checkpoint", list(changes):
+            volume.commit_during(*volume.encode(), changes)
         case "checkpoint", list(changes):
             written = volume.encode()
             for name_, argument_ in changes:
@@ -397,8 +426,9 @@ def test_a_volume_keeps_what_it_was_told(steps: list[tuple[str, object]]) -> Non
     finds, every snapshot opens as it was, and nothing needed was deleted.
     """
     volume = Volume()
-    for name, argument in steps:
-        change(volume, name, argument)
+    with mock.patch("backends.volume.checkpoint.COMMIT_PAGES", 1):
+        for name, argument in steps:
+            change(volume, name, argument)
     volume.check_live()
     volume.check_disk()
     volume.check_snapshots()
