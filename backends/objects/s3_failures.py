@@ -241,7 +241,7 @@ def _said(error: boto.ClientError) -> str:
     if code and code != str(status):
         words.append(code)
     said = " ".join(words) or "an error without a code"
-    message = _short(str(details.get("Message", "")))
+    message = _short(str(details.get("Message") or ""))
     if message:
         said += f' "{message}"'
     request_id = metadata.get("RequestId") or details.get("RequestId")

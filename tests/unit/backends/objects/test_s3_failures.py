@@ -192,6 +192,10 @@ def test_the_stores_text_is_repeated_in_one_short_line():
     assert len(found) < 500
 
 
+def test_an_answer_without_a_text_has_none():
+    assert '"' not in str(of(answer("UnknownError", 500, Message=None)))
+
+
 def test_only_the_stores_message_is_repeated():
     """An answer may echo what was sent, such as the session token."""
     error = answer("ExpiredToken", 400, Message="expired", **{"Token-0": "swordfish"})
