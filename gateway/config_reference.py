@@ -11,6 +11,7 @@ import attrs
 from gateway.addresses import Address
 from gateway.config import ExportSettings, GatewaySettings, ListenSettings
 from gateway.providers import BUILT_IN, Providers
+from gateway.settings import size
 
 _INTRODUCTION = """\
 <!-- Made by `python -m gateway.config_reference`; not to be changed by hand. -->
@@ -71,7 +72,7 @@ def _rows(settings_class: Any) -> Iterator[tuple[str, str, str, str]]:
         yield (
             f"`{field.name}`",
             _cell(value),
-            _default(field.default),
+            _default(field),
             _cell(field.metadata["doc"]),
         )
 
@@ -80,16 +81,30 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _default(value: Any) -> str:
+def _default(field: attrs.Attribute[Any]) -> str:
+    value = field.default
+    if field.metadata["named"]:
+        return "the name"
     if value is attrs.NOTHING:
         return "required"
-    if value is None or value == "" or value == frozenset() or isinstance(value, Address):
+    if value is None or value in ("", frozenset()) or isinstance(value, Address):
         return ""
     if isinstance(value, bool):
         return "`yes`" if value else "`no`"
     if isinstance(value, float):
         return f"`{value:g}`"
+    if field.metadata["convert"] is size:
+        return f"`{_size(value)}`"
     return f"`{value}`"
+
+
+def _size(value: int) -> str:
+    """Bytes as an operator would write them."""
+    for unit in ("", "K", "M", "G"):
+        if value % 1024 or not value:
+            return f"{value}{unit}"
+        value //= 1024
+    return f"{value}T"
 
 
 if __name__ == "__main__":

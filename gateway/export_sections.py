@@ -46,7 +46,7 @@ class ExportSections:
                     section, key, f"unknown key{did_you_mean(key, sorted(common | own))}"
                 )
         stored = self._sections.read(
-            provider.settings, section, {key: values[key] for key in values if key in own}
+            provider.settings, section, {key: values[key] for key in values if key in own}, name
         )
         if settings is None or stored is None:
             return None

@@ -27,13 +27,18 @@ class Sections:
         self.problems.append(f"{self.document.where(section, key)}: {problem}")
 
     def read(
-        self, settings_class: type[S], section: str, values: dict[str, str] | None = None
+        self,
+        settings_class: type[S],
+        section: str,
+        values: dict[str, str] | None = None,
+        name: str | None = None,
     ) -> S | None:
         """
         The settings in a section; None if there are mistakes in it.
 
         Args:
             values: instead of all keys of the section.
+            name: the section's, for keys that have it as their default.
         """
         if values is None:
             values = self.document.sections[section]
@@ -42,6 +47,7 @@ class Sections:
             values,
             self.document.base,
             lambda key: self.document.where(section, key),
+            name,
         )
         self.problems += problems
         return settings

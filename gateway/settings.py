@@ -19,6 +19,9 @@ import attrs
 
 S = TypeVar("S")
 
+#: As the default of a `setting`: the name in the section's header, converted like any text.
+NAME = object()
+
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE = re.compile(r"(\d+)\s*(?:([KMGTPE])(?:i?B)?|B)?", re.IGNORECASE)
 
@@ -103,11 +106,18 @@ def setting(convert: Callable[[str], Any], doc: str, default: Any = attrs.NOTHIN
         doc: what the key means, for the reference manual.
         default: the value when the key is absent; none makes it required.
     """
-    return attrs.field(default=default, kw_only=True, metadata={"convert": convert, "doc": doc})
+    metadata = {"convert": convert, "doc": doc, "named": default is NAME}
+    if default is NAME:
+        default = attrs.NOTHING
+    return attrs.field(default=default, kw_only=True, metadata=metadata)
 
 
 def read(
-    settings_class: type[S], values: Mapping[str, str], base: str, where: Callable[[str], str]
+    settings_class: type[S],
+    values: Mapping[str, str],
+    base: str,
+    where: Callable[[str], str],
+    name: str | None = None,
 ) -> tuple[S | None, list[str]]:
     """
     Turn texts into an instance of ``settings_class``.
@@ -116,6 +126,7 @@ def read(
         values: key to text, as in the file.
         base: the directory at which relative paths start.
         where: names a key for a message, such as ``gw.ini:7: [export:a] size``.
+        name: the section's, for keys whose default is `NAME`.
 
     Returns:
         The instance (None if there was a mistake) and every mistake found.
@@ -126,6 +137,9 @@ def read(
         for key in values
         if key not in fields
     ]
+    if name is not None:
+        named = {key: name for key, field in fields.items() if field.metadata["named"]}
+        values = {**named, **values}
     converted: dict[str, Any] = {}
     for key, field in fields.items():
         if key not in values:
