@@ -25,6 +25,7 @@ class Process:
 
     Attributes:
         client: its `Client` of the store, without retries.
+        store: what it uses: the client with retries, if the subject wants them.
         environment: for a volume.
         alive: until `kill`.
     """
@@ -33,9 +34,10 @@ class Process:
         self.name = name
         self.alive = True
         self.clock = MortalTime(store.clock)
-        self.client = store.client(name)
+        self.client = self.store = store.client(name)
         self.random = Random(f"{seed} process {name}")
         self._watchers = []
+        self._kept = []  # see `MortalTime`
         self._threads = Random(f"{seed} threads {name}")
         self._store = store
         self.environment = Environment(
@@ -56,9 +58,18 @@ class Process:
                 result = function(*args, **kw)
             except Exception:
                 result = Failure()
-            self.clock.callLater(self._threads.uniform(0, 0.002), answer.callback, result)
+            later(answer.callback, result)
 
-        self.clock.callLater(self._threads.uniform(0, 0.002), run)
+        def later(call, *args):
+            self._store.clock.callLater(self._threads.uniform(0, 0.002), guarded, call, args)
+
+        def guarded(call, args):
+            if self.alive:
+                call(*args)
+            else:
+                self._kept.append((call, args))
+
+        later(run)
         return answer
 
     def kill(self):

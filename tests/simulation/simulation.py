@@ -88,7 +88,7 @@ class Simulation:
         self.ended_early = False
         self._moment = 0
         self._number = 0
-        self._processes = 0
+        self._processes = []  # the dead as well: see `MortalTime`
         self._waiting = {}
         self._keys = 0
         self._failure = None
@@ -144,8 +144,10 @@ class Simulation:
 
     def process(self, name):
         """A new one."""
-        self._processes += 1
-        return Process(self.store, f"{name}{self._processes}", self.seed)
+        self._processes.append(
+            Process(self.store, f"{name}{len(self._processes) + 1}", self.seed)
+        )
+        return self._processes[-1]
 
     async def answer(self, process, deferred, text):
         """
@@ -158,16 +160,16 @@ class Simulation:
         def ends(result):
             self._waiting.pop(key, None)
             if not first.called:
-                first.callback(result)
+                first.callback([result])
 
         def dies():
             if not first.called:
                 self._waiting.pop(key, None)
-                first.callback(DEAD)
+                first.callback([DEAD])
 
         process.when_killed(dies)
         maybeDeferred(lambda: deferred).addBoth(ends)
-        return await first
+        return (await first)[0]
 
     async def read_all(self, process, export):
         """
@@ -436,6 +438,7 @@ class Simulation:
         elif result is not DEAD:
             session.branch.flush_done(asked)
             self.counts["closed"] += 1
+            await self.answer(session.process, session.process.store.close(), "close the store")
             if calls := session.process.clock.getDelayedCalls():
                 raise Wrong(f"closed, and yet something is to happen: {calls[0]}")
         session.process.kill()

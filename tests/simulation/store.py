@@ -263,6 +263,7 @@ class Client:
                 self._apply(request)
             if wish in ("late", "twice"):
                 self._later(request)
+        self._kept = list(self.unanswered.values())  # see `MortalTime`
         self.unanswered.clear()
 
     def _request(self, kind, key, effect, *details):

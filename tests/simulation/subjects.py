@@ -107,7 +107,7 @@ class VolumeSubject:
 
 
 def _persistent(process):
-    return RetryingStore(
+    process.store = RetryingStore(
         process.client,
         process.clock,
         process.random,
@@ -115,3 +115,4 @@ def _persistent(process):
         first_delay=0.05,
         longest_delay=5.0,
     )
+    return process.store

@@ -66,9 +66,11 @@ class MortalTime:
         self.seconds = clock.seconds
         self._clock = clock
         self._dead = False
+        self._kept = []  # if the dead were collected, their ``finally`` would run
 
     def callLater(self, delay, callable, *args, **kw):
         if self._dead:
+            self._kept.append((callable, args, kw))
             return DelayedCall(0, callable, args, kw, _nothing_to_do, _nothing_to_do, self.seconds)
         return self._clock.callLater(delay, self._run, callable, args, kw)
 
@@ -80,7 +82,9 @@ class MortalTime:
         self._dead = True
 
     def _run(self, callable, args, kw):
-        if not self._dead:
+        if self._dead:
+            self._kept.append((callable, args, kw))
+        else:
             callable(*args, **kw)
 
 
