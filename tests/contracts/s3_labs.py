@@ -19,7 +19,7 @@ from tests.doubles.pump import Pump
 
 def bad_key(store):
     """Something that no store takes."""
-    return store.put("a/../b", [b""], True), ["'a/../b'", "'..'"]
+    return store.put("a/../b", [b""], True), ["a/../b'", "'..'"]
 
 
 def lab_of(blocking, secrets=(), retries=False):
