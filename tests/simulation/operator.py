@@ -22,8 +22,8 @@ class Operator:
     """
     Acts on one attachment.
 
-    What the subject's ``features`` name is done: ``checkpoint``, ``collect``, ``sweep``,
-    ``snapshot``, ``delete_snapshot``, ``read_snapshot``, ``rollback``, ``clone``, ``changed``,
+    What the subject's ``features`` name is done: ``collect``, ``sweep``, ``snapshot``,
+    ``delete_snapshot``, ``read_snapshot``, ``rollback``, ``clone``, ``changed``,
     ``grow``.
 
     Args:
@@ -61,14 +61,11 @@ class Operator:
 
     # Actions.
 
-    async def _checkpoint(self):
-        await self._ask("checkpoint", self._session.volume.checkpoint)
-
     async def _collect(self):
-        await self._ask("collect", self._session.volume.collect)
+        await self._ask("collect", lambda: self._subject.collect(self._session.volume))
 
     async def _sweep(self):
-        await self._ask("sweep", self._session.volume.sweep)
+        await self._ask("sweep", lambda: self._subject.sweep(self._session.volume))
 
     async def _snapshot(self):
         if len(self._snapshots.there()) >= _MOST:
@@ -78,7 +75,9 @@ class Operator:
         name = f"s{simulation.next_number()}"
         asked = simulation.moment()
         self._snapshots.asked(name, asked, session.branch)
-        answer = await self._ask(f"snapshot {name}", lambda: session.volume.snapshot(name))
+        answer = await self._ask(
+            f"snapshot {name}", lambda: self._subject.snapshot(session.volume, name)
+        )
         if self._succeeded(answer):
             self._snapshots.made(name)
             session.branch.flush_done(asked)
@@ -91,7 +90,9 @@ class Operator:
             return
         snapshot.state = "going"
         volume, name = self._session.volume, snapshot.name
-        answer = await self._ask(f"delete {name}", lambda: volume.delete_snapshot(name))
+        answer = await self._ask(
+            f"delete {name}", lambda: self._subject.delete_snapshot(volume, name)
+        )
         if self._succeeded(answer):
             self._snapshots.deleted(name)
 
@@ -110,7 +111,9 @@ class Operator:
         if size > simulation.first_size + 128 * MIB:
             return
         simulation.wanted_size = size
-        answer = await self._ask(f"grow to {size}", lambda: self._session.volume.grow(size))
+        answer = await self._ask(
+            f"grow to {size}", lambda: self._subject.grow(self._session.volume, size)
+        )
         if self._succeeded(answer):
             simulation.grown(size)
 
@@ -126,7 +129,9 @@ class Operator:
                 return
             mutation = session.branch.submit_image(snapshot.content)
             name = snapshot.name
-            answer = await self._ask(f"rollback {name}", lambda: session.volume.rollback(name))
+            answer = await self._ask(
+                f"rollback {name}", lambda: self._subject.rollback(session.volume, name)
+            )
             if session.process.alive:
                 session.branch.answer(mutation, self._succeeded(answer))
         finally:

@@ -144,9 +144,7 @@ class Simulation:
 
     def process(self, name):
         """A new one."""
-        self._processes.append(
-            Process(self.store, f"{name}{len(self._processes) + 1}", self.seed)
-        )
+        self._processes.append(Process(self.store, f"{name}{len(self._processes) + 1}", self.seed))
         return self._processes[-1]
 
     async def answer(self, process, deferred, text):
@@ -363,7 +361,7 @@ class Simulation:
             raise Wrong(f"after attaching: {unknown[0][2]}")
         if unknown and not self.profile.rot:
             return None
-        if hasattr(volume, "snapshots"):
+        if "snapshot" in self.subject.features:
             self.snapshots.found(self.subject.snapshot_names(volume))
         if previous is not None:
             ranges = [(start, end) for start, end, _ in unknown]

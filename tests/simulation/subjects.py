@@ -7,7 +7,7 @@ from random import Random
 from twisted.internet.defer import Deferred
 
 from backends.objects.retrying import RetryingStore
-from backends.volume import attaching, creating
+from backends.volume import attaching, cloning, creating
 from backends.volume.environment import Options
 from backends.volume.frame_cache import FrameCache
 from backends.volume.volume import Volume
@@ -42,14 +42,8 @@ class VolumeSubject:
     checks = True
     largest = 1 << 60
     features = frozenset(
-        name
-        for name in ("checkpoint", "collect", "sweep", "snapshot", "rollback", "changed", "grow")
-        if hasattr(Volume, name)
-    )
-    if "snapshot" in features:
-        features |= {"delete_snapshot", "read_snapshot"}
-    if hasattr(creating, "clone"):
-        features |= {"clone"}
+        {"snapshot", "delete_snapshot", "read_snapshot", "rollback", "changed", "clone", "grow"}
+    ) | {name for name in ("collect", "sweep") if hasattr(Volume, name)}
 
     def __init__(self, seed):
         random = Random(f"{seed} options")
@@ -88,11 +82,34 @@ class VolumeSubject:
             )
         )
 
+    def clone(self, process, parent, snapshot, prefix):
+        return Deferred.fromCoroutine(
+            cloning.clone(_persistent(process), parent, snapshot, prefix, process.environment)
+        )
+
     def snapshot_names(self, volume):
-        return [snapshot.name for snapshot in volume.snapshots()]
+        return [snapshot.name for snapshot in volume.snapshots.all()]
+
+    def snapshot(self, volume, name):
+        return Deferred.fromCoroutine(volume.snapshots.take(name))
+
+    def delete_snapshot(self, volume, name):
+        return Deferred.fromCoroutine(volume.snapshots.delete(name))
 
     def open_snapshot(self, volume, name):
         return volume.derived(name)
+
+    def rollback(self, volume, name):
+        return Deferred.fromCoroutine(volume.snapshots.roll_back(name))
+
+    def grow(self, volume, size):
+        return Deferred.fromCoroutine(volume.grow(size))
+
+    def collect(self, volume):
+        return volume.collect()
+
+    def sweep(self, volume):
+        return volume.sweep()
 
     def rot(self, store, random, prefix):
         """Damage an object or two."""
