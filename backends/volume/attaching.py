@@ -20,6 +20,7 @@ from backends.volume.attachment import Attachment
 from backends.volume.authority import Authority
 from backends.volume.checkpointing import Checkpointer, load
 from backends.volume.claiming import claim
+from backends.volume.collecting import Collector
 from backends.volume.committing import Committer
 from backends.volume.condition import Condition
 from backends.volume.environment import Environment, Options
@@ -137,6 +138,18 @@ def assemble(
     committer = Committer(
         recent, store, names, sealer, condition, environment, options, first_slot, is_stored
     )
+    collector = Collector(
+        store,
+        lineage,
+        stored,
+        fetcher,
+        authority,
+        checkpointer,
+        condition,
+        environment,
+        options,
+    )
+    checkpointer.committed = collector.consider
     writer = Writer(recent, reader, committer, condition, stored.is_hole, options.dirty_limit)
     parts = Attachment(
         environment=environment,
@@ -152,6 +165,7 @@ def assemble(
         applier=applier,
         writer=writer,
         checkpointer=checkpointer,
+        collector=collector,
     )
     return parts
 

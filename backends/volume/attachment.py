@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from backends.volume.applying import Applier
 from backends.volume.authority import Authority
 from backends.volume.checkpointing import Checkpointer
+from backends.volume.collecting import Collector
 from backends.volume.committing import Committer
 from backends.volume.condition import Condition
 from backends.volume.environment import Environment, Options
@@ -42,6 +43,7 @@ class Attachment:
     applier: Applier
     writer: Writer
     checkpointer: Checkpointer
+    collector: Collector
     journaling: Journaling | None = None
 
     @property
@@ -69,6 +71,7 @@ class Attachment:
             StorageError: the store did not take it; everything is let go all
                 the same, and a journal keeps what it has.
         """
+        self.collector.stop()
         try:
             if self.condition.failure is None:
                 await self.settle()

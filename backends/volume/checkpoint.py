@@ -158,6 +158,8 @@ class Written:
         for slice_ in self._pages:
             self._map.abandoned(slice_.page)
             slice_.page.wants_image |= slice_.is_image
+        for _number, leaf, _changes, _ref in self._leaves:
+            leaf.encoded_now = False
         for container in sorted({ref.container for ref in self._emitted}):
             self._containers.free(container)
         self._pages.clear()
@@ -262,6 +264,7 @@ def _write_leaves(
             ref = emit(SliceKind.LEAF, leaf.encoded(chains))
             written._emitted.append(ref)
         written._leaves.append((number, leaf, leaf.changes, ref))
+        leaf.encoded_now = True
         if number in directory.refs:
             written._gone.append(directory.refs[number])
         refs[number] = ref

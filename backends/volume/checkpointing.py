@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -28,6 +29,8 @@ from backends.volume.superblock import Root, Snapshot, Superblock
 from backends.volume.turns import Turn
 from backends.volume.units import SECTOR
 from gateway.errors import Corrupt, Fenced, StorageError, Unavailable
+
+T = TypeVar("T")
 
 #: Bytes of slices at which a further object is begun.
 _OBJECT = 16 << 20
@@ -169,6 +172,9 @@ class Checkpointer:
     Args:
         store, lineage, stored, authority, condition, environment, options: of the volume.
         fetcher: knows what is being read, and must not be deleted now.
+
+    Attributes:
+        committed: called after each checkpoint.
     """
 
     _log = Logger()
@@ -198,6 +204,7 @@ class Checkpointer:
         self._rest: Any = None
         self._running = False
         self._pending: Snapshot | None = None
+        self.committed: Callable[[], None] = lambda: None
         condition.watch(lambda _: self.stop())
 
     def newest(self) -> Snapshot | None:
@@ -254,6 +261,7 @@ class Checkpointer:
             StorageError: the volume failed meanwhile.
         """
         async with self._turn:
+            self._condition.check()
             self.stop()
             self._since = 0
             superblock = self._authority.superblock
@@ -300,7 +308,8 @@ class Checkpointer:
                 self._pending = None
             self._edits = edits
             if written is not None:
-                await self._delete(written.commit())
+                await self._delete(await self._in_steps(written.commit_in_steps()))
+                self.committed()
 
     async def advance(self, **changes: Any) -> None:
         """A new superblock over the same checkpoint; never beside a new checkpoint."""
@@ -320,24 +329,27 @@ class Checkpointer:
 
     async def _write(self, objects: CheckpointObjects) -> Written:
         stored = self._stored
-        steps = write(
-            stored.map,
-            stored.objects,
-            stored.containers,
-            stored.state,
-            self.newest(),
-            objects.emit,
+        await stored.account(self.newest())
+        return await self._in_steps(
+            write(
+                stored.map,
+                stored.objects,
+                stored.containers,
+                stored.state,
+                self.newest(),
+                objects.emit,
+            )
         )
+
+    async def _in_steps(self, steps: Generator[None, None, T]) -> T:
+        """Long computing, with turns for others in between."""
         while True:
             try:
                 next(steps)
             except StopIteration as end:
-                written: Written = end.value
-                return written
+                result: T = end.value
+                return result
             await deferLater(self._environment.clock, 0)
-            if self._condition.failure is not None:
-                steps.close()
-                self._condition.check()
 
     async def _put(self, key: str, sealed: Sealed) -> None:
         said = ""

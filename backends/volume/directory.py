@@ -91,9 +91,10 @@ class Leaf:
         residents: pages of it that the map holds in memory.
         changes: made to it since it was loaded.
         stored: how many of them are in the slice that the root names.
+        encoded_now: it is in a checkpoint under way, which will come back to it.
     """
 
-    __slots__ = ("chains", "changes", "residents", "stored", "values")
+    __slots__ = ("chains", "changes", "encoded_now", "residents", "stored", "values")
 
     def __init__(self, value: int) -> None:
         self.values = Runs(LEAF_PAGES, value)
@@ -101,6 +102,7 @@ class Leaf:
         self.residents = 0
         self.changes = 0
         self.stored = 0
+        self.encoded_now = False
 
     @property
     def dirty(self) -> bool:
@@ -291,6 +293,7 @@ class Directory:
             changes: how many of its changes are in the slice.
             ref: None if it was all ``HOLE``.
         """
+        leaf.encoded_now = False
         if self._leaves.get(number) is leaf:
             leaf.stored = changes
             if ref is None:
@@ -318,7 +321,7 @@ class Directory:
         for number, leaf in list(self._leaves.items()):
             if excess <= 0:
                 return
-            if not leaf.dirty and not leaf.residents:
+            if not (leaf.dirty or leaf.residents or leaf.encoded_now):
                 excess -= leaf.memory
                 del self._leaves[number]
 

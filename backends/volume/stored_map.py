@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from twisted.internet.defer import Deferred
 
@@ -27,6 +28,9 @@ _GAP = 64 * 1024
 
 #: Bytes of one such get.
 _MOST = 8 << 20
+
+#: Parts of the map that are accounted for at a time, and how often before a checkpoint.
+_ACCOUNTED, _ACCOUNTS = 256, 16
 
 #: Objects whose names are kept at hand.
 _SOURCES = 1 << 16
@@ -174,6 +178,24 @@ class StoredMap:
         if directory.needed(need.number // LEAF_PAGES) is not None:
             return False
         return directory.chain(need.number) == pack_refs(need.slices)
+
+    async def account(self, newest: Version | None) -> None:
+        """
+        Count off what was in pages that were replaced without having been read.
+
+        Not all of it if that is much: what is left waits for the next checkpoint,
+        and only keeps objects a little longer.
+
+        Args:
+            newest: the newest snapshot.
+        """
+        for _ in range(_ACCOUNTS):
+            needs = list(islice(self.map.forgotten, _ACCOUNTED))
+            if not needs:
+                return
+            for need, plains in zip(needs, await self.fetch(needs), strict=True):
+                for number, sectors in self.map.account(need, plains):
+                    self.objects.release(number, sectors, newest)
 
     async def fetch(self, needs: Sequence[Need]) -> list[list[bytes]]:
         """The plain data of each need's slices."""

@@ -14,6 +14,7 @@ from backends.volume.changes import changes
 from backends.volume.creating import check_size
 from backends.volume.extents import extents
 from backends.volume.snapshots import Snapshots
+from backends.volume.sweeping import sweep
 from backends.volume.units import SECTOR
 from gateway.errors import Closed, ExportUnavailable, Unavailable, UnknownExport
 from gateway.info import MIB, Abilities, Change, ExportInfo, Extent
@@ -43,6 +44,7 @@ class Volume:
     """
 
     def __init__(self, store: IObjectStore, attachment: Attachment) -> None:
+        self._store = store
         self._parts = attachment
         self._closing: Deferred[Any] | None = None
         self.snapshots = Snapshots(store, attachment)
@@ -130,6 +132,20 @@ class Volume:
         self._check()
         self.snapshots.find(name)
         return Deferred.fromCoroutine(self.snapshots.open(name))
+
+    async def collect(self) -> int:
+        """One round of garbage collection now; answers how many objects it emptied."""
+        return await self._parts.collector.collect()
+
+    async def sweep(self) -> int:
+        """Delete what crashes left behind; answers how many objects that were."""
+        parts = self._parts
+        return await sweep(self._store, parts.lineage, parts.stored, parts.authority)
+
+    async def checkpoint(self) -> None:
+        """Make the map durable now, so that the next attachment reads less of the log."""
+        await self._parts.settle()
+        await self._parts.checkpointer.checkpoint()
 
     async def grow(self, size: int) -> None:
         """
