@@ -46,7 +46,7 @@ class Operator:
             return
         while True:
             await simulation.sleep(self._random.expovariate(1 / simulation.profile.operator))
-            if not self._session.alive:
+            if not self._session.alive or self._session.ending:
                 return
             await getattr(self, f"_{self._random.choice(features)}")()
 

@@ -35,10 +35,11 @@ class Session:
         self.closing = False
         self.superseded = False
         self.paused = False
+        self.ending = False
         self.in_flight = 0
         self.promises = 0
         self._limit = simulation.random.choice((1, 2, 4, 8, 16))
-        self._room = None
+        self._room = []
 
     @property
     def alive(self):
@@ -50,9 +51,8 @@ class Session:
         pace = random.choice((0.0, 0.005, 0.05, 0.5))
         while operations > 0 and self.alive:
             for _ in range(random.choice((1, 1, 1, 3, 12))):
-                if self.in_flight >= self._limit:
-                    self._room = Deferred()
-                    await self._room
+                while self.in_flight >= self._limit:
+                    await self._next_answer()
                 while self.paused:
                     await self.simulation.sleep(0.1)
                 if not self.alive:
@@ -65,8 +65,7 @@ class Session:
     async def rest(self):
         """Until every request is answered."""
         while self.in_flight and self.process.alive:
-            self._room = Deferred()
-            await self._room
+            await self._next_answer()
 
     def issue(self):
         """One request."""
@@ -233,9 +232,15 @@ class Session:
         result.addCallback(self._made_room)
 
     def _made_room(self, _):
-        room, self._room = self._room, None
-        if room is not None and self.process.alive:
-            room.callback(None)
+        waiting, self._room = self._room, []
+        for one in waiting:
+            if self.process.alive:
+                one.callback(None)
+
+    def _next_answer(self):
+        answered = Deferred()
+        self._room.append(answered)
+        return answered
 
     def _failed(self, text, error, failed):
         self.simulation.note("failed", self.process.name, text, type(error).__name__)

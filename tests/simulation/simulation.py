@@ -6,7 +6,7 @@ import traceback
 from random import Random
 
 import attrs
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -149,6 +149,8 @@ class Simulation:
 
     async def answer(self, process, deferred, text):
         """
+        Wait; the Deferred may be waited for several times.
+
         Returns:
             What it fires with, or `DEAD` if the process dies first.
         """
@@ -159,6 +161,7 @@ class Simulation:
             self._waiting.pop(key, None)
             if not first.called:
                 first.callback([result])
+            return None if isinstance(result, Failure) else result
 
         def dies():
             if not first.called:
@@ -276,7 +279,9 @@ class Simulation:
             operations = random.randint(*profile.operations)
             working = self.run_beside(session.work(operations))
             if profile.operator:
-                self.run_beside(Operator(self, session).work())
+                operating = self.run_beside(Operator(self, session).work())
+            else:
+                operating = succeed(None)
             if life < lives - 1:
                 await self._end(session, working)
             else:
@@ -285,6 +290,8 @@ class Simulation:
                 return
         self.store.calm_down()
         self.note("calm")
+        session.ending = True
+        await self.answer(session.process, operating, "the operator")
         await self._settle(session)
 
     async def _create(self):
