@@ -18,6 +18,10 @@ _MOST = 2048
 #: Pages of the map that are fetched for one answer.
 _PAGES = 64
 
+#: Sectors that `beyond` looks at first, and how far it goes over zeroes in all.
+_LOOK = 256
+_FAR = 64 * PAGE_SECTORS
+
 
 def runs(recent: Recent | None, stored: StoredMap, start: int, end: int, most: int) -> list[Run]:
     """
@@ -53,6 +57,30 @@ async def fetched(stored: StoredMap, start: int, end: int) -> int:
         end = -(-middle // PAGE_SECTORS) * PAGE_SECTORS if middle > start + PAGE_SECTORS else middle
     await stored.ensure(start, end)
     return end
+
+
+def beyond(recent: Recent | None, stored: StoredMap, position: int, sectors: int) -> int:
+    """
+    The sector behind so many sectors of data from ``position`` on, and behind the zeroes that
+    follow; at most 1 GiB of zeroes are passed. Where the map is not in memory it counts as data.
+    """
+    far = min(position + sectors + _FAR, stored.map.sectors)
+    look = _LOOK
+    while position < far:
+        # Little by little, as all runs of what is looked at are made.
+        stop = min(position + look, (position // PAGE_SECTORS + 1) * PAGE_SECTORS, far)
+        look *= 2
+        if stored.map.needs(position, stop):
+            found: list[Run] = [(position, stop, DATA)]
+        else:
+            found = runs(recent, stored, position, stop, _MOST)
+        for start, end, value in found:
+            if kind(value) == DATA:
+                if end - start > sectors:
+                    return start + sectors
+                sectors -= end - start
+            position = end
+    return min(position, far)
 
 
 def extents(

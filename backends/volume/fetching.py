@@ -145,7 +145,7 @@ class Fetcher:
         return self._decoded(source, data, key)
 
     async def _frames(self, source: Source, wanted: Sequence[int]) -> dict[int, bytes]:
-        known = self._objects.get(source) or await self._open(source)
+        known = self._objects.get(source) or await self._open(source, wanted)
         if wanted[-1] >= len(known.header.frames):
             raise Corrupt(
                 f"{known.key}: the map points to frame {wanted[-1]},"
@@ -219,15 +219,7 @@ class Fetcher:
             for number in run:
                 self._failed(known, number, failure)
             return
-        if self._disk is not None:
-            disk = self._disk
-            keep = [(number, bytes(stored)) for number, (stored, _) in frames.items()]
-
-            def save() -> None:
-                for number, stored in keep:
-                    disk.put(known.identity, number, stored)
-
-            self._environment.call_in_thread(save).addErrback(self._not_kept)
+        self._save(known, {number: stored for number, (stored, _) in frames.items()})
         for number, (_, plain) in frames.items():
             self._arrived(known, number, plain)
 
@@ -248,6 +240,19 @@ class Fetcher:
             frames[number] = (stored, self._plain(known, number, stored))
         return frames
 
+    def _save(self, known: _Object, frames: Mapping[int, memoryview]) -> None:
+        """Keep stored frames on disk."""
+        disk = self._disk
+        if disk is None or not frames:
+            return
+        keep = [(number, bytes(stored)) for number, stored in frames.items()]
+
+        def save() -> None:
+            for number, stored in keep:
+                disk.put(known.identity, number, stored)
+
+        self._environment.call_in_thread(save).addErrback(self._not_kept)
+
     def _plain(self, known: _Object, number: int, stored: memoryview) -> bytes:
         crypt = None
         for member in range(len(self._lineage)):
@@ -267,31 +272,69 @@ class Fetcher:
     def _not_kept(self, failure: object) -> None:
         """The cache says for itself why it does not keep things."""
 
-    async def _open(self, source: Source) -> _Object:
-        waiters = self._opening.get(source)
-        if waiters is not None:
-            one: Deferred[_Object] = Deferred()
-            waiters.append(one)
-            return await one
-        self._opening[source] = []
+    async def _open(self, source: Source, wanted: Sequence[int]) -> _Object:
+        """Read an object's header, once for all who ask; they go on in the order they came."""
+        one: Deferred[_Object] = Deferred()
+        waiters = self._opening.setdefault(source, [])
+        waiters.append(one)
+        if len(waiters) == 1:
+            Deferred.fromCoroutine(self._find(source, wanted))
+        return await one
+
+    async def _find(self, source: Source, wanted: Sequence[int]) -> None:
+        """Get a header, with frames near the start of the object along; never fails itself."""
         try:
-            known = self._remember(source, await self.header(source))
+            key = self._lineage.key(source)
+            # Frames that are on disk need not be got.
+            wanted = wanted if self._disk is None else await self._not_on_disk(source, wanted)
+            near = next(iter(_merged([-1, *wanted])))[-1] + 1
+            data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
+            header = self._decoded(source, data, key)
+            known = self._remember(source, header)
+            self._take(known, memoryview(data))
         except Exception as failure:
             for waiter in self._opening.pop(source):
                 waiter.errback(type(failure)(*failure.args))
-            raise
+            return
         for waiter in self._opening.pop(source):
             waiter.callback(known)
-        return known
+
+    async def _not_on_disk(self, source: Source, wanted: Sequence[int]) -> Sequence[int]:
+        """All of what is wanted if the first is not there, else nothing."""
+        disk, identity = self._disk, self._identity(source)
+        assert disk is not None
+        there = await self._environment.call_in_thread(disk.get, identity, wanted[0])
+        return wanted if there is None else ()
+
+    def _take(self, known: _Object, data: memoryview) -> None:
+        """Keep the frames that came with a header."""
+        header = known.header
+        kept: dict[int, memoryview] = {}
+        for number, frame in enumerate(header.frames):
+            at = header.frame_offset(number)
+            stored = data[at : at + frame.stored_length]
+            if len(stored) < frame.stored_length:
+                break
+            try:
+                plain = self._plain(known, number, stored)
+            except Corrupt:
+                break  # whoever wants it gets it again, and finds out
+            self._memory.put((known.identity, number), plain)
+            kept[number] = stored
+        self._save(known, kept)
 
     def _remember(self, source: Source, header: Header) -> _Object:
         key = self._lineage.key(source)
-        identity = f"{header.volume.hex()}/{header.kind:d}/{source.epoch:x}/{source.number:x}"
-        known = _Object(_without_extents(header), key, identity)
+        known = _Object(_without_extents(header), key, self._identity(source))
         self._objects[source] = known
         if len(self._objects) > _HEADERS:
             self._objects.popitem(last=False)
         return known
+
+    def _identity(self, source: Source) -> str:
+        """What caches call an object, whichever volume reads it."""
+        uuid = self._lineage[source.volume].uuid
+        return f"{uuid.hex()}/{source.kind:d}/{source.epoch:x}/{source.number:x}"
 
     def _decoded(self, source: Source, data: bytes, key: str) -> Header:
         member = self._lineage[source.volume]

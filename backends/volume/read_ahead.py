@@ -1,33 +1,45 @@
-"""Guessing what will be read next, in bytes of the disk."""
+"""
+Guessing what will be read next, in bytes of the disk.
+
+Holes and zeroes cost nothing to read, and who copies a disk out leaves them
+out. So a stream goes on behind a hole, and guesses are counted in bytes of data.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import attrs
 
 from gateway.info import KIB, MIB
 
-#: The first guess, what each further one is multiplied by, and the most.
+#: The first guess, unless reads are longer; what each further one is multiplied by; the most.
 _FIRST, _FACTOR, _MOST = 128 * KIB, 4, 8 * MIB
 
 #: Streams that are followed at once.
 _STREAMS = 32
 
-#: Reads in a row before anything is guessed: two by chance are common.
-_PROOF = 3
+#: Reads in a row before anything is guessed: two by chance are common, but not of this many bytes.
+_PROOF, _LONG = 3, 128 * KIB
 
 #: A read may start this far before or behind the end of the last one and still
 #: belong to its stream: requests of one client overtake each other.
 _SLACK = MIB
+
+#: The position, in bytes, behind so many bytes of data from a position on, and
+#: behind the zeroes that follow them; what is unknown counts as data.
+Beyond = Callable[[int, int], int]
 
 
 @attrs.define
 class _Stream:
     reached: int  # the end of the furthest read
     ahead: int  # where the last guess ended
-    window: int
+    window: int = 0
+    in_hand: int = 0  # bytes of data that were guessed and not read yet
     reads: int = 1
+    resumes: int | None = None  # where data goes on behind `reached`, once that was asked
 
 
 class ReadAhead:
@@ -45,34 +57,58 @@ class ReadAhead:
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         self._names = 0
 
-    def after(self, offset: int, length: int) -> tuple[int, int] | None:
+    def after(self, offset: int, length: int, beyond: Beyond) -> tuple[int, int] | None:
         """
         Take note of a read.
+
+        Args:
+            beyond: see `Beyond`; asked about what lies ahead of streams.
 
         Returns:
             Start and end of what should be got ready now; None for nothing.
         """
-        end = offset + length
-        for name in reversed(self._streams):
-            stream = self._streams[name]
-            if stream.reached - _SLACK <= offset <= stream.reached + _SLACK // 4:
-                self._streams.move_to_end(name)
-                return self._follow(stream, end)
+        name = self._stream_of(offset, beyond)
+        if name is not None:
+            self._streams.move_to_end(name)
+            return self._follow(self._streams[name], offset + length, length, beyond)
         self._names += 1
-        self._streams[self._names] = _Stream(end, end, 0)
+        self._streams[self._names] = _Stream(offset + length, offset + length)
         if len(self._streams) > _STREAMS:
             self._streams.popitem(last=False)
         return None
 
-    def _follow(self, stream: _Stream, end: int) -> tuple[int, int] | None:
+    def _stream_of(self, offset: int, beyond: Beyond) -> int | None:
+        """The name of the stream that a read belongs to."""
+        for name in reversed(self._streams):
+            if _near(self._streams[name].reached, offset):
+                return name
+        for name in reversed(self._streams):
+            stream = self._streams[name]
+            if stream.window:
+                if stream.resumes is None:
+                    stream.resumes = beyond(stream.reached, 0)
+                if _near(stream.resumes, offset):
+                    return name
+        return None
+
+    def _follow(
+        self, stream: _Stream, end: int, length: int, beyond: Beyond
+    ) -> tuple[int, int] | None:
         stream.reads += 1
-        stream.reached = max(stream.reached, end)
-        if stream.reads < _PROOF:
+        if end > stream.reached:
+            stream.reached, stream.resumes = end, None
+        stream.in_hand = max(stream.in_hand - length, 0) if stream.ahead > end else 0
+        if stream.reads < _PROOF and length < _LONG:
             return None
         # Half a window in hand is enough to go on without a pause.
-        if stream.ahead - stream.reached > stream.window // 2:
+        if stream.in_hand > stream.window // 2:
             return None
-        stream.window = min(max(stream.window * _FACTOR, _FIRST), self._most)
+        stream.window = min(max(stream.window, length, _FIRST // _FACTOR) * _FACTOR, self._most)
         start = max(stream.ahead, stream.reached)
-        stream.ahead = min(start + stream.window, self._size)
+        stream.ahead = min(beyond(start, stream.window), self._size)
+        stream.in_hand += stream.window
         return (start, stream.ahead) if start < stream.ahead else None
+
+
+def _near(reached: int, offset: int) -> bool:
+    return reached - _SLACK <= offset <= reached + _SLACK // 4

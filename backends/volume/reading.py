@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
+from backends.volume.extents import beyond
 from backends.volume.fetching import Fetcher
 from backends.volume.lineage import Source
 from backends.volume.names import Kind
@@ -181,10 +182,14 @@ class Reader:
     def _look_ahead(self, offset: int, length: int) -> None:
         if self._read_ahead is None:
             return
-        guess = self._read_ahead.after(offset, length)
+        guess = self._read_ahead.after(offset, length, self._beyond)
         if guess is not None:
             start, end = guess[0] // SECTOR, -(-guess[1] // SECTOR)
             Deferred.fromCoroutine(self.warm(start, end))
+
+    def _beyond(self, offset: int, length: int) -> int:
+        start, sectors = -(-offset // SECTOR), -(-length // SECTOR)
+        return beyond(self._recent, self._stored, start, sectors) * SECTOR
 
 
 def _fill(buffer: memoryview, views: list[memoryview | int], skip: int) -> None:

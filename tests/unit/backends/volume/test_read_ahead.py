@@ -1,0 +1,97 @@
+"""What is guessed of a reader's next reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends.volume.read_ahead import ReadAhead
+from gateway.info import KIB, MIB
+
+GIB = 1024 * MIB
+
+
+def all_data(start, length):
+    """A disk without holes."""
+    return start + length
+
+
+def sparse(start, length):
+    """A disk with 1 MiB of data at each 16 MiB."""
+    while True:
+        base, inside = divmod(start, 16 * MIB)
+        if inside < MIB:
+            piece = min(MIB - inside, length)
+            start, length = start + piece, length - piece
+            if inside + piece < MIB:
+                return start
+        start = (base + 1) * 16 * MIB
+
+
+@pytest.fixture
+def ahead():
+    return ReadAhead(GIB)
+
+
+def test_random_reads_cause_no_guess(ahead):
+    """Nor do two neighbours by chance."""
+    for offset in (5, 900, 70, 300, 640):
+        assert ahead.after(offset * MIB, 4 * KIB, all_data) is None
+    assert ahead.after(640 * MIB + 4 * KIB, 4 * KIB, all_data) is None
+
+
+def test_the_third_small_read_in_a_row_is_followed(ahead):
+    """From where it ends."""
+    guesses = [ahead.after(number * 4 * KIB, 4 * KIB, all_data) for number in range(3)]
+    assert guesses == [None, None, (12 * KIB, 140 * KIB)]
+
+
+def test_the_second_long_read_in_a_row_is_followed_and_windows_grow(ahead):
+    """Up to the most; and none while half a window is in hand."""
+    found = []
+    for number in range(128):
+        guess = ahead.after(number * 256 * KIB, 256 * KIB, all_data)
+        if guess is not None:
+            found.append(guess)
+    assert found[:3] == [
+        (512 * KIB, 1536 * KIB),
+        (1536 * KIB, 5632 * KIB),
+        (5632 * KIB, 13824 * KIB),
+    ]
+    assert all(end - start == 8 * MIB for start, end in found[2:])
+    assert all(before[1] == after[0] for before, after in zip(found, found[1:], strict=False))
+
+
+def test_a_stream_goes_on_behind_a_hole(ahead):
+    """Guesses are counted in data: 64 places of 1 MiB take few."""
+    guesses = [
+        ahead.after(place * 16 * MIB + part * 256 * KIB, 256 * KIB, sparse)
+        for place in range(64)
+        for part in range(4)
+    ]
+    found = [guess for guess in guesses if guess is not None]
+    assert len(found) < 14
+    assert all(before[1] == after[0] for before, after in zip(found, found[1:], strict=False))
+
+
+def test_reads_that_overtake_each_other_are_one_stream(ahead):
+    """Clients have several under way."""
+    order = [swapped for number in range(0, 64, 2) for swapped in (number + 1, number)]
+    found = [ahead.after(number * 64 * KIB, 64 * KIB, all_data) for number in order]
+    assert sum(guess is not None for guess in found) < 8
+
+
+def test_no_guess_reaches_beyond_the_disk():
+    """The last one ends with it."""
+    ahead = ReadAhead(MIB)
+    found = [ahead.after(number * 256 * KIB, 256 * KIB, all_data) for number in range(4)]
+    assert found == [None, (512 * KIB, MIB), None, None]
+
+
+def test_many_streams_are_followed_at_once(ahead):
+    """Each in its place."""
+    for number in range(3):
+        guesses = [
+            ahead.after(stream * 32 * MIB + number * 4 * KIB, 4 * KIB, all_data)
+            for stream in range(32)
+        ]
+    assert all(guess is not None for guess in guesses)
