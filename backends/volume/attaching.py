@@ -33,6 +33,7 @@ from backends.volume.keys import Crypt, KeySource
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind, Names
 from backends.volume.read_ahead import ReadAhead
+from backends.volume.read_only import ReadOnlyVolume
 from backends.volume.reading import Reader
 from backends.volume.recent import Recent
 from backends.volume.replaying import replay
@@ -40,8 +41,10 @@ from backends.volume.sealing import Sealed, seal
 from backends.volume.segment import Run, Segment
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import JournalNote, Superblock
+from backends.volume.superblocks import newest, unlock
 from backends.volume.volume import Volume
 from backends.volume.writing import Writer
+from gateway.errors import ExportUnavailable
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +100,43 @@ async def attach(
         await replay(journal, max([noted, *(header.number for header in tail)]), parts)
         note = JournalNote(environment.host, superblock.epoch, noted, superblock.written_ms)
         await parts.authority.advance(journal=note)
-    return Volume(store, parts)
+    volume = Volume(store, parts)
+    volume.upkeep.start()
+    return volume
+
+
+async def attach_read_only(
+    store: IObjectStore,
+    prefix: str,
+    environment: Environment,
+    options: Options,
+    caches: Caches,
+    source: KeySource | None = None,
+) -> ReadOnlyVolume:
+    """
+    Read a volume as it is now, without taking it over: nothing is put.
+
+    A gateway that writes to it meanwhile is not noticed; once its collector
+    has deleted what this reader still points to, reads fail. A snapshot does
+    not have that limit.
+
+    Raises:
+        ExportUnavailable, Corrupt, StoreError: as for `attach`.
+    """
+    names = Names(prefix)
+    found = await newest(store, names)
+    if found is None:
+        raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
+    superblock, lineage = found.superblock, unlock(found, names, source)
+    tail = await Log(store, lineage, superblock, environment).read()
+    stored = await load(store, lineage, superblock.size, superblock.checkpoint, 0)
+    recent = Recent()
+    stored.limit = options.map_memory
+    for header in tail:
+        recent.recover(header.position, header.extents)
+    fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
+    reader = Reader(recent, stored, fetcher, ReadAhead(superblock.size))
+    return ReadOnlyVolume(superblock.size, recent, stored, reader, lambda: None)
 
 
 def assemble(
@@ -113,6 +152,7 @@ def assemble(
     """The parts of a volume that is ours, wired to each other."""
     condition = Condition()
     recent = Recent()
+    stored.limit = options.map_memory
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
     reader = Reader(recent, stored, fetcher, ReadAhead(superblock.size))
     names, crypt = lineage.own.names, lineage.own.crypt

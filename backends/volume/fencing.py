@@ -65,10 +65,7 @@ class Log:
             StoreError: the store did not answer.
         """
         names = self._member.names
-        after = names.log(self._start - 1)
-        listed = await everything(self._store, names.log_prefix, after)
-        slots = [names.parse_log(one.key) for one in listed]
-        await each([slot for slot in slots if slot is not None], self._look, _GETS)
+        await self._look_around()
         while True:
             found = walk(self._headers, self._start, names.log_prefix)
             if found.epoch > self._superblock.epoch:
@@ -85,6 +82,23 @@ class Log:
             if not await is_highest(self._store, names, self._superblock.generation):
                 raise ExportBusy(f"{names.sb_prefix}: another gateway is taking the volume over")
             return list(found.data)
+
+    async def read(self) -> list[Header]:
+        """
+        The data objects that are there now, in order, for somebody who only reads.
+
+        Raises:
+            Corrupt, StoreError: as for `fence`.
+        """
+        await self._look_around()
+        return list(walk(self._headers, self._start, self._member.names.log_prefix).data)
+
+    async def _look_around(self) -> None:
+        names = self._member.names
+        after = names.log(self._start - 1)
+        listed = await everything(self._store, names.log_prefix, after)
+        slots = [names.parse_log(one.key) for one in listed]
+        await each([slot for slot in slots if slot is not None], self._look, _GETS)
 
     async def _put(self, slot: int) -> None:
         superblock = self._superblock

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import attrs
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from backends.objects.contract import IObjectStore
 from backends.volume.attachment import Attachment
 from backends.volume.checkpointing import load
-from backends.volume.extents import extents
 from backends.volume.listing import everything
 from backends.volume.read_ahead import ReadAhead
+from backends.volume.read_only import ReadOnlyVolume
 from backends.volume.reading import Reader
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Rollback, Snapshot, check_snapshot_name
 from backends.volume.turns import Turn
-from gateway.errors import Closed, ExportBusy, ExportUnavailable, ReadOnly, UnknownExport
-from gateway.info import MIB, Abilities, ExportInfo, Extent
-from gateway.interfaces import Buffer, IExport, NowOrLater
+from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
 from gateway.settings import BadValue
 
 #: More than any note of a clone has.
@@ -139,7 +135,7 @@ class Snapshots:
             rollbacks = (*parts.authority.superblock.rollbacks, note)
             await parts.checkpointer.checkpoint(rollbacks=rollbacks)
 
-    async def open(self, name: str) -> SnapshotExport:
+    async def open(self, name: str) -> ReadOnlyVolume:
         """
         Raises:
             UnknownExport: there is none of that name.
@@ -153,7 +149,9 @@ class Snapshots:
             self._closed(snapshot.id)
             raise
         reader = Reader(None, stored, self._parts.fetcher, ReadAhead(snapshot.size))
-        return SnapshotExport(snapshot.size, stored, reader, lambda: self._closed(snapshot.id))
+        return ReadOnlyVolume(
+            snapshot.size, None, stored, reader, lambda: self._closed(snapshot.id)
+        )
 
     async def map_of(self, snapshot: Snapshot) -> StoredMap:
         """The map of a snapshot, shared by all who read it."""
@@ -161,7 +159,7 @@ class Snapshots:
         if stored is None:
             stored = await load(self._store, self._parts.lineage, snapshot.size, snapshot.root, 0)
             stored = self._maps.setdefault(snapshot.id, stored)
-        stored.map.evict(self._parts.options.map_memory // 4)
+        stored.limit = self._parts.options.map_memory // 4
         return stored
 
     def _closed(self, number: int) -> None:
@@ -195,76 +193,3 @@ class Snapshots:
             if note["snapshot"] == number:
                 found.append(f"clone {note['prefix']!r}")
         return found
-
-
-@implementer(IExport)
-class SnapshotExport:
-    """
-    A disk that does not change.
-
-    Args:
-        size: bytes.
-        stored: its map.
-        reader: reads through it.
-        closed: called once when it is closed.
-    """
-
-    def __init__(
-        self, size: int, stored: StoredMap, reader: Reader, closed: Callable[[], None]
-    ) -> None:
-        self.info = ExportInfo(
-            size=size, read_only=True, preferred_block=MIB, abilities=Abilities(cache=True)
-        )
-        self._stored = stored
-        self._reader = reader
-        self._tell_closed: Callable[[], None] | None = closed
-
-    def read_into(self, offset: int, buffer: memoryview) -> bool:
-        """As `IExport.read_into`."""
-        self._check()
-        return self._reader.read_into(offset, buffer)
-
-    def read(self, offset: int, length: int) -> NowOrLater[Buffer]:
-        """As `IExport.read`."""
-        self._check()
-        return self._reader.now_or_later(offset, length)
-
-    def write(self, offset: int, data: Buffer, fua: bool) -> NowOrLater[None]:
-        """Refused."""
-        raise ReadOnly("a snapshot does not change")
-
-    def write_zeroes(
-        self, offset: int, length: int, may_trim: bool, fua: bool, fast: bool
-    ) -> NowOrLater[None]:
-        """Refused."""
-        raise ReadOnly("a snapshot does not change")
-
-    def trim(self, offset: int, length: int, fua: bool) -> NowOrLater[None]:
-        """Refused."""
-        raise ReadOnly("a snapshot does not change")
-
-    def flush(self) -> NowOrLater[None]:
-        """Nothing to do."""
-        self._check()
-        return None
-
-    def extents(self, offset: int, length: int, first_only: bool) -> NowOrLater[list[Extent]]:
-        """As `IExport.extents`."""
-        self._check()
-        return extents(None, self._stored, offset, length, first_only)
-
-    def cache(self, offset: int, length: int) -> NowOrLater[None]:
-        """As `IExport.cache`."""
-        self._check()
-        return self._reader.cache(offset, length)
-
-    def close(self) -> NowOrLater[None]:
-        """As `IExport.close`."""
-        if self._tell_closed is not None:
-            tell, self._tell_closed = self._tell_closed, None
-            tell()
-        return None
-
-    def _check(self) -> None:
-        if self._tell_closed is None:
-            raise Closed("the snapshot is closed")

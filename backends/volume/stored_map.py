@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
 from backends.volume.checkpoint import State
 from backends.volume.directory import Need, SliceRef, pack_refs
+from backends.volume.environment import Options
 from backends.volume.extent_map import ExtentMap
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
@@ -49,6 +50,7 @@ class StoredMap:
 
     Attributes:
         lsn: the highest journal record that is in the map.
+        limit: bytes of pages that stay when others come.
         turn: held by whoever changes map or tables over more than one turn of the reactor.
     """
 
@@ -68,6 +70,7 @@ class StoredMap:
         self.containers = containers
         self.state = state
         self.lsn = 0
+        self.limit = Options().map_memory
         self._sources: dict[int, Source] = {}
         self.turn = Turn()
         self._coming: dict[Need, list[Deferred[None]]] = {}
@@ -143,6 +146,8 @@ class StoredMap:
 
     async def supply(self, needs: Sequence[Need]) -> None:
         """Fetch parts of the map and put them in their places."""
+        # Before, not after: what comes now is about to be used.
+        self.map.evict(self.limit)
         mine = []
         others = []
         for need in needs:

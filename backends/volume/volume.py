@@ -14,8 +14,8 @@ from backends.volume.changes import changes
 from backends.volume.creating import check_size
 from backends.volume.extents import extents
 from backends.volume.snapshots import Snapshots
-from backends.volume.sweeping import sweep
 from backends.volume.units import SECTOR
+from backends.volume.upkeep import Upkeep
 from gateway.errors import Closed, ExportUnavailable, Unavailable, UnknownExport
 from gateway.info import MIB, Abilities, Change, ExportInfo, Extent
 from gateway.interfaces import (
@@ -41,6 +41,7 @@ class Volume:
 
     Attributes:
         snapshots: taking, deleting and going back.
+        upkeep: what is done without being asked for.
     """
 
     def __init__(self, store: IObjectStore, attachment: Attachment) -> None:
@@ -48,6 +49,7 @@ class Volume:
         self._parts = attachment
         self._closing: Deferred[Any] | None = None
         self.snapshots = Snapshots(store, attachment)
+        self.upkeep = Upkeep(store, attachment, self.snapshots)
 
     @property
     def info(self) -> ExportInfo:
@@ -100,6 +102,7 @@ class Volume:
 
     def close(self) -> NowOrLater[None]:
         """As `IExport.close`: what was answered is durable, and the map says so."""
+        self.upkeep.stop()
         if self._closing is None:
             self._closing = Deferred.fromCoroutine(self._parts.detach())
         answer: Deferred[None] = Deferred()
@@ -139,8 +142,7 @@ class Volume:
 
     async def sweep(self) -> int:
         """Delete what crashes left behind; answers how many objects that were."""
-        parts = self._parts
-        return await sweep(self._store, parts.lineage, parts.stored, parts.authority)
+        return await self.upkeep.sweep()
 
     async def checkpoint(self) -> None:
         """Make the map durable now, so that the next attachment reads less of the log."""
