@@ -43,7 +43,7 @@ class BackOff:
         self.first_delay = first_delay
         self.longest_delay = longest_delay
         self.closed = False
-        self._waits: set[Deferred[None]] = set()
+        self._waits: dict[Deferred[None], None] = {}
 
     def close(self) -> None:
         """Requests that wait fail now; those that fail later do not wait."""
@@ -62,7 +62,7 @@ class BackOff:
         if self.closed:
             return False
         wait: Deferred[None] = deferLater(self.clock, delay)
-        self._waits.add(wait)
+        self._waits[wait] = None
         try:
             await wait
         except CancelledError:
@@ -70,7 +70,7 @@ class BackOff:
                 raise  # whoever asked does not want the answer any more
             return False
         finally:
-            self._waits.remove(wait)
+            del self._waits[wait]
         return True
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import attrs
 
 from backends.objects.contract import Exists, IObjectStore
+from backends.volume import journal_standing
 from backends.volume.environment import Environment
 from backends.volume.journal import Journal
 from backends.volume.keys import KeySource
@@ -31,6 +34,7 @@ async def claim(
 
     Raises:
         ExportUnavailable: there is no volume, no key, or a journal elsewhere.
+        NotCurrent: the journal must not be replayed over this volume.
         ExportBusy: others were faster each time.
         Corrupt, StoreError: as for any superblock.
     """
@@ -46,6 +50,9 @@ async def claim(
             if not accept_loss:
                 raise ExportUnavailable(_owed(last, names))
             note = None
+        if journal is not None:
+            has_records = journal.outstanding.records > 0
+            journal_standing.check(journal.path, journal.epoch, has_records, last, accept_loss)
         ours = attrs.evolve(
             last,
             generation=last.generation + 1,
@@ -67,9 +74,9 @@ async def claim(
 def _owed(superblock: Superblock, names: Names) -> str:
     note = superblock.journal
     assert note is not None
+    since = datetime.fromtimestamp(note.since_ms / 1000, UTC).isoformat(" ", "seconds")
     return (
-        f"{names.sb_prefix}: what was written since {note.since_ms} (milliseconds since 1970) may"
-        f" be in the journal of host {note.host!r} alone. Open the volume there, or set"
+        f"{names.sb_prefix}: what was written since {since} may be in the journal of host {note.host!r} alone. Open the volume there, or set"
         " accept_loss = yes to go on without: the volume is then as it was after some earlier"
         " write, and the journal, when it is opened again, says exactly what is missing"
     )
