@@ -18,6 +18,8 @@ from gateway.settings import BadValue, did_you_mean
 BUILT_IN = {
     "memory": "backends.memory.MemoryProvider",
     "file": "backends.file.provider.FileProvider",
+    "directory": "backends.volume.directory_provider.DirectoryProvider",
+    "s3": "backends.volume.s3_provider.S3Provider",
 }
 
 _log = Logger()

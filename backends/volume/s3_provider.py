@@ -1,0 +1,173 @@
+"""Provider ``s3``: volumes in a bucket of S3, or of a store that speaks as S3 does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Hashable
+from functools import partial
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from backends.objects import s3_settings
+from backends.objects.contract import IBlockingStore, IObjectStore
+from backends.objects.pools import Pools
+from backends.objects.probe import probe
+from backends.objects.probe_cache import ProbeCache, cache_key
+from backends.objects.probe_report import Report, refusal, unsafe_names
+from backends.objects.retrying import RetryingStore
+from backends.objects.s3 import S3Store
+from backends.objects.s3_settings import S3Settings
+from backends.objects.threaded import ThreadedStore
+from backends.volume.opening import Storage
+from backends.volume.provider import VolumeProvider
+from backends.volume.volume_settings import VolumeSettings
+from gateway.errors import ExportUnavailable
+from gateway.interfaces import IStorageProvider, Resources
+from gateway.settings import setting
+
+#: Seconds: the bound of the first wait before a request is made again, and of any.
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
+#: Seconds for which a store that was found safe is taken to be so.
+_PROBE_AGE = 30 * 86400.0
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@attrs.frozen
+class S3VolumeSettings(VolumeSettings, S3Settings):
+    """The keys of an export section with ``provider = s3``."""
+
+    allow_unsafe: frozenset[str] = setting(
+        unsafe_names,
+        "What the store may lack although a volume needs it. Before a store is used for the first"
+        " time, and then every month, it is tried with about 110 small requests; what it lacks is"
+        " named together with what will happen.",
+        default=frozenset(),
+    )
+
+    def store(self) -> S3Settings:
+        """Those of the bucket alone."""
+        return S3Settings(
+            **{field.name: getattr(self, field.name) for field in attrs.fields(S3Settings)}
+        )
+
+
+@implementer(IStorageProvider)
+class S3Provider(VolumeProvider):
+    """
+    Makes exports of volumes in buckets.
+
+    Args:
+        make_store: makes what is asked, in threads, of settings.
+    """
+
+    name = "s3"
+    settings = S3VolumeSettings
+
+    def __init__(self, make_store: Any = S3Store) -> None:
+        self._make_store = make_store
+
+    def identity(self, settings: S3VolumeSettings) -> Hashable | None:
+        return _endpoint(settings.endpoint_url), settings.bucket, settings.prefix
+
+    def describe(self, settings: S3VolumeSettings) -> str:
+        where = settings.endpoint_url
+        at = f" at {where}" if where is not None and "@" not in where else ""
+        return f"volume s3://{settings.bucket}/{settings.prefix}{at}"
+
+    def problems_of_store(self, settings: S3VolumeSettings, read_only: bool) -> list[str]:
+        found = s3_settings.problems(settings)
+        if settings.anonymous and not read_only:
+            found.append("anonymous: got yes, expected no, or read_only = yes")
+        return found
+
+    def storage(self, settings: S3VolumeSettings, read_only: bool, resources: Resources) -> Storage:
+        reactor = resources.reactor
+        pools = Pools(reactor, settings.max_reads, settings.max_writes)
+        blocking = self._make_store(settings.store())
+
+        async def make() -> IObjectStore:
+            for warning in s3_settings.warnings(settings):
+                _Probing.log.warn("{warning}", warning=warning)
+            threaded = ThreadedStore(blocking, pools.reads.call, pools.writes.call, pools.let_go)
+            return RetryingStore(
+                threaded,
+                reactor,
+                Random(),
+                settings.retry_deadline,
+                _FIRST_DELAY,
+                _LONGEST_DELAY,
+            )
+
+        return Storage(make, _Probing(settings, blocking, pools, resources).check)
+
+
+class _Probing:
+    """Finds out whether the store keeps its promises, or did so lately."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: S3VolumeSettings,
+        blocking: IBlockingStore,
+        pools: Pools,
+        resources: Resources,
+    ) -> None:
+        self._settings = settings
+        self._blocking = blocking
+        self._pools = pools
+        self._in_thread = resources.call_in_thread
+        name = os.path.join(resources.state_dir, "probes.json")
+        self._cache = ProbeCache(name, _PROBE_AGE, time.time)
+
+    async def check(self, store: IObjectStore) -> None:
+        """
+        Raises:
+            ExportUnavailable: it does not, and that is not allowed.
+            StoreError: it cannot be asked.
+        """
+        where = store.describe()
+        key = cache_key(where, self._settings.store())
+        report: Report | None = await self._in_thread(self._cache.find, key)
+        if report is None:
+            report = await self._probe(store)
+            await self._in_thread(self._cache.keep, key, report)
+        refused = refusal(report, self._settings.allow_unsafe)
+        if refused is not None:
+            raise ExportUnavailable(refused)
+        for name in report.unsafe:
+            self.log.warn(
+                "{store} is used although it lacks {name}: {seen}",
+                store=where,
+                name=name,
+                seen=report.seen[name],
+            )
+
+    async def _probe(self, store: IObjectStore) -> Report:
+        self.log.info("trying whether {store} is safe for volumes", store=store.describe())
+        facts: Any = getattr(self._blocking, "facts", None)
+        ask: Any = None
+        if facts is not None:
+            ask = partial(self._pools.reads.call, facts)
+        # In the volume's own folder: credentials may be good for nothing else.
+        folder = f"{self._settings.prefix}/"
+        report = await probe(store, folder, os.urandom(16).hex(), time.time, ask)
+        for warning in report.warnings:
+            self.log.warn("{store}: {warning}", store=store.describe(), warning=warning)
+        return report
+
+
+def _endpoint(url: str | None) -> str:
+    """The same text for the same endpoint, as far as its URL tells."""
+    if url is None:
+        return ""
+    parts = urlsplit(url)
+    port = parts.port or _PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path}"
