@@ -1,4 +1,4 @@
-"""What is served without a configuration file: one sparse disk, on this machine only."""
+"""What is served without a configuration file: a sparse disk and a volume, on this machine only."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from gateway.listeners import Listener
 from gateway.nbd.uri import DEFAULT_PORT, tcp_uri, unix_uri
 from gateway.providers import Providers
 
-#: The name of the disk.
+#: The name of the disk, a file; also what the empty name means.
 EXPORT = "disk"
 
-#: What the disk holds; none of it is used before it is written.
+#: The name of the volume, whose objects are files.
+VOLUME = "volume"
+
+#: What each holds; none of it is used before it is written.
 SIZE = "10G"
 
 _log = Logger()
@@ -41,10 +44,15 @@ def configuration(
         activated: serve on the sockets that were handed over, and no others.
     """
     sections = {
-        "gateway": {"state_dir": data_dir},
+        "gateway": {"state_dir": data_dir, "default_export": EXPORT},
         f"export:{EXPORT}": {
             "provider": "file",
             "path": os.path.join(data_dir, "disk.raw"),
+            "size": SIZE,
+        },
+        f"export:{VOLUME}": {
+            "provider": "directory",
+            "path": os.path.join(data_dir, "objects"),
             "size": SIZE,
         },
     }
@@ -63,19 +71,19 @@ def configuration(
 
 
 def make_data_dir(data_dir: str) -> None:
-    """Make the directory for the disk, for its owner only, unless it is there."""
+    """Make the directory for disk and volume, for its owner only, unless it is there."""
     os.makedirs(data_dir, mode=0o700, exist_ok=True)
 
 
 def announce(listeners: list[Listener], screen: TextIO | None) -> None:
     """
-    Tell where the disk is and what to do with it.
+    Tell where disk and volume are and what to do with them.
 
     Args:
         screen: where an operator looks; None if nobody does. The log has it
             in any case.
     """
-    uris = [uri for listener in listeners for uri in _uris(listener)]
+    uris = [uri for export in (EXPORT, VOLUME) for uri in _uris(listeners, export)]
     for uri in uris:
         _log.info("serving {uri}", uri=uri)
     if not uris:
@@ -89,9 +97,9 @@ def announce(listeners: list[Listener], screen: TextIO | None) -> None:
         *(f"Serving {uri}" for uri in uris),
         "",
         "Try it:",
-        *(f"  {line}" for line in examples(uris[-1])),
+        *(f"  {line}" for line in examples(_uris(listeners, EXPORT)[-1], uris[-1])),
         "",
-        "Stop with Ctrl-C. The disk stays. --config FILE serves disks of your own.",
+        "Stop with Ctrl-C. What was written stays. --config FILE serves disks of your own.",
         "",
     ]
     try:
@@ -106,25 +114,34 @@ def screen(no_daemon: bool) -> TextIO | None:
     return sys.__stdout__ if no_daemon else None
 
 
-def examples(uri: str) -> list[str]:
-    """One command each for the usual clients."""
-    quoted = shlex.quote(uri)
+def examples(disk: str, volume: str) -> list[str]:
+    """
+    One command each for the usual clients.
+
+    Args:
+        disk, volume: their URIs.
+    """
+    disk, volume = shlex.quote(disk), shlex.quote(volume)
     return [
-        f"nbdinfo {quoted}",
-        f"nbdcopy -p {quoted} copy.raw",
-        f"qemu-system-x86_64 -m 1G -drive file={quoted},format=raw,if=virtio",
+        f"nbdinfo {disk}",
+        f"nbdcopy -p {disk} copy.raw",
+        f"qemu-system-x86_64 -m 1G -drive file={disk},format=raw,if=virtio",
+        f"qemu-io -f raw -c 'write -P 1 1G 1M' -c 'write -z -n 2G 1G' {volume}",
+        f"nbdinfo --map {volume}",
     ]
 
 
-def _uris(listener: Listener) -> list[str]:
-    address: Address = listener.spec.address
-    if address.kind == "unix":
-        return [unix_uri(EXPORT, address.path)]
-    if address.kind == "tcp":
-        hosts: list[Any] = [port.getHost() for port in listener.ports]
-        return [tcp_uri(EXPORT, host.host, host.port) for host in hosts]
-    # Whoever handed a socket over knows where it is.
-    return []
+def _uris(listeners: list[Listener], export: str) -> list[str]:
+    found = []
+    for listener in listeners:
+        address: Address = listener.spec.address
+        if address.kind == "unix":
+            found.append(unix_uri(export, address.path))
+        elif address.kind == "tcp":
+            hosts: list[Any] = [port.getHost() for port in listener.ports]
+            found += [tcp_uri(export, host.host, host.port) for host in hosts]
+        # Whoever handed a socket over knows where it is.
+    return found
 
 
 def _quoted(path: str) -> str:

@@ -28,12 +28,12 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = (
-        "Serves disks over NBD. Without --config: a sparse disk under ./nbdgateway-data, "
-        "created on first start, on the loopback interface and a Unix socket."
+        "Serves disks over NBD. Without --config: a sparse disk and a volume under "
+        "./nbdgateway-data, created on first start, on the loopback interface and a Unix socket."
     )
     optParameters = [
         ["config", "c", None, "Configuration file. SIGHUP makes a running gateway read it again."],
-        ["data-dir", None, "nbdgateway-data", "Without --config: where the disk is."],
+        ["data-dir", None, "nbdgateway-data", "Without --config: where disk and volume are."],
         ["port", None, str(DEFAULT_PORT), "Without --config: the TCP port on 127.0.0.1."],
     ]
     optFlags = [

@@ -42,13 +42,15 @@ def configure(directory: Path, *names: str, listen: str = UNIX) -> None:
 def test_without_a_configuration_a_disk_is_made_and_its_uris_are_printed(
     directory: Path, start: Start, free_port: int
 ) -> None:
-    """One command from nothing to a disk."""
+    """One command from nothing to a disk and a volume."""
     gateway = start("--port", str(free_port))
     gateway.wait_for("export disk is open: 10737418240 bytes")
+    gateway.wait_for("export volume is open: 10737418240 bytes")
     text = gateway.text()
     assert f"Serving nbd://127.0.0.1:{free_port}/disk\n" in text
     socket_path = directory / "nbdgateway-data" / "nbd.sock"
     assert f"Serving nbd+unix:///disk?socket={socket_path}\n" in text
+    assert f"Serving nbd+unix:///volume?socket={socket_path}\n" in text
     assert "  nbdinfo " in text
     assert greets(socket_path)
     disk = (directory / "nbdgateway-data" / "disk.raw").stat()
@@ -68,6 +70,7 @@ def test_the_embedded_disk_is_the_same_after_a_restart(
     again.stop()
     assert (directory / "nbdgateway-data" / "disk.raw").stat().st_ino == first
     assert (directory / "elsewhere" / "disk.raw").exists()
+    assert len(list((directory / "elsewhere" / "objects" / "volume" / "sb").iterdir())) > 0
 
 
 def test_sigterm_ends_it_at_once_and_removes_the_socket(directory: Path, start: Start) -> None:

@@ -35,10 +35,10 @@ def _listeners(directory: str) -> list[Listener]:
     ]
 
 
-def test_one_sparse_disk_is_served_on_this_machine_only() -> None:
+def test_a_disk_and_a_volume_are_served_on_this_machine_only() -> None:
     """Trying the gateway exposes nothing."""
     configuration = embedded.configuration("/data", providers=Providers(plugins=()))
-    assert [export.name for export in configuration.exports] == ["disk"]
+    assert [export.name for export in configuration.exports] == ["disk", "volume"]
     assert configuration.default_export == "disk"
     assert [spec.address.text for spec in configuration.listeners] == [
         "tcp:10809:interface=127.0.0.1",
@@ -72,6 +72,8 @@ def test_the_operator_is_told_where_it_is_and_what_to_try() -> None:
     text = screen.getvalue()
     assert "Serving nbd://127.0.0.1/disk\n" in text
     assert "Serving nbd+unix:///disk?socket=/data/nbd.sock\n" in text
+    assert "Serving nbd+unix:///volume?socket=/data/nbd.sock\n" in text
+    assert "  nbdinfo --map 'nbd+unix:///volume?socket=/data/nbd.sock'\n" in text
     for client in ("nbdinfo", "nbdcopy", "qemu"):
         assert f"  {client}" in text
 
