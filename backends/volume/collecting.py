@@ -153,8 +153,7 @@ class Collector:
                 pieces: list[Piece] = []
                 for index in chosen:
                     pieces += await self._still_true(index, headers[index], oldest)
-            pieces.sort(key=lambda piece: piece.start)
-            for group in _grouped(pieces, self._options.object_bytes // SECTOR):
+            for group in _grouped(_disjoint(pieces), self._options.object_bytes // SECTOR):
                 if self._stopped:
                     return 0
                 await self._move(group, version)
@@ -323,6 +322,21 @@ class Collector:
         if plain and self._options.collect_rate:
             await deferLater(self._environment.clock, len(plain) / self._options.collect_rate)
         return plain
+
+
+def _disjoint(pieces: list[Piece]) -> list[Piece]:
+    """
+    In the order of the disk, each sector once: several objects may tell of the same hole.
+    """
+    found: list[Piece] = []
+    end = 0
+    for piece in sorted(pieces, key=lambda piece: piece.start):
+        if piece.start >= end:
+            found.append(piece)
+        elif piece.end > end:
+            found.append(attrs.evolve(piece, start=end))
+        end = max(end, piece.end)
+    return found
 
 
 def _grouped(pieces: list[Piece], most: int) -> list[list[Piece]]:

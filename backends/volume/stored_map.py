@@ -17,7 +17,7 @@ from backends.volume.names import Kind
 from backends.volume.object_table import Entry, ObjectKind, ObjectTable, Version
 from backends.volume.slices import SliceKind, open_slice
 from backends.volume.turns import Turn, each
-from backends.volume.units import LEAF_PAGES
+from backends.volume.units import LEAF_PAGES, PAGE_SECTORS
 from backends.volume.values import DATA, HOLE, index, kind
 from gateway.errors import Corrupt, Unavailable
 
@@ -32,6 +32,9 @@ _MOST = 8 << 20
 
 #: Parts of the map that are accounted for at a time, and how often before a checkpoint.
 _ACCOUNTED, _ACCOUNTS = 256, 16
+
+#: Runs that are looked at to find out whether a range is zero.
+_FEW = 8
 
 #: Objects whose names are kept at hand.
 _SOURCES = 1 << 16
@@ -94,10 +97,24 @@ class StoredMap:
 
     def is_hole(self, start: int, end: int) -> bool:
         """Whether it is known, now, that a range of sectors is one hole."""
+        step = PAGE_SECTORS
+        while start < end:
+            # What a large range needs may be a long list, and most disks tell at once.
+            stop = min(start + step, end)
+            step *= 16
+            if self.map.needs(start, stop):
+                return False
+            if any(kind(value) != HOLE for _, _, value in self.map.runs(start, stop, 2)):
+                return False
+            start = stop
+        return True
+
+    def reads_zero(self, start: int, end: int) -> bool:
+        """Whether it is known, now, that a range of sectors is zeroes that take no space."""
         if self.map.needs(start, end):
             return False
-        runs = self.map.runs(start, end, 2)
-        return len(runs) == 1 and kind(runs[0][2]) == HOLE
+        runs = self.map.runs(start, end, _FEW)
+        return runs[-1][1] == end and all(value < DATA for _, _, value in runs)
 
     def paint(self, start: int, end: int, value: int, newest: Version | None) -> None:
         """
@@ -141,13 +158,13 @@ class StoredMap:
             Corrupt: a slice is damaged; it is named.
             Unavailable: the store did not answer.
         """
+        # Once, and before: what comes now is needed together.
+        self.map.evict(self.limit)
         while needs := self.map.needs(start, end, whole):
             await self.supply(needs)
 
     async def supply(self, needs: Sequence[Need]) -> None:
         """Fetch parts of the map and put them in their places."""
-        # Before, not after: what comes now is about to be used.
-        self.map.evict(self.limit)
         mine = []
         others = []
         for need in needs:
