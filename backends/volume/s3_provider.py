@@ -166,8 +166,8 @@ class _Probing:
 
 def _endpoint(url: str | None) -> str:
     """The same text for the same endpoint, as far as its URL tells."""
-    if url is None:
-        return ""
+    if url is None or "@" in url:
+        return ""  # AWS; or a URL with a password, which is refused and must not be quoted
     parts = urlsplit(url)
     port = parts.port or _PORTS.get(parts.scheme)
     return f"{parts.scheme}://{parts.hostname}:{port}{parts.path}"
