@@ -9,7 +9,6 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from gateway.errors import StorageError
 from gateway.interfaces import NowOrLater
 
 
@@ -26,21 +25,25 @@ class Intake:
     First come, first served: a change that waits for room holds up all behind it.
 
     While nobody waits, a change is made at once, and no Deferred is made for it.
+    Making one may free room, answer others and so bring new ones: all that
+    comes meanwhile waits until it is made.
 
     Args:
         room: whether a change of that many bytes can be taken now.
-        wait: called when one cannot; whoever makes room calls `go_on`.
+        wait: called with the size of a change that cannot; whoever makes room
+            calls `go_on`.
     """
 
-    def __init__(self, room: Callable[[int], bool], wait: Callable[[], None]) -> None:
+    def __init__(self, room: Callable[[int], bool], wait: Callable[[int], None]) -> None:
         self._room = room
         self._wait = wait
         self._changes: deque[_Change] = deque()
-        self._preparing = False
+        self._preparing = False  # the first of them
+        self._making = False
 
     def __bool__(self) -> bool:
-        """Whether changes wait."""
-        return bool(self._changes)
+        """Whether changes wait, or one is being made."""
+        return self._making or bool(self._changes)
 
     def submit(
         self,
@@ -57,44 +60,66 @@ class Intake:
                 effect before it returns.
             prepare: finds out what ``apply`` needs; those behind wait for it.
         """
-        if not self._changes and self._room(size):
-            if prepare is None:
-                return apply()
-            if not isinstance(ready := prepare(), Deferred):
-                return apply()
-            change = _Change(size, lambda: ready, apply, Deferred())
-        else:
+        if self._making or self._changes or not self._room(size):
             change = _Change(size, prepare, apply, Deferred())
-        self._changes.append(change)
-        if len(self._changes) == 1:
+            self._changes.append(change)
             self.go_on()
-        return change.done
+            return change.done
+        self._making = True
+        try:
+            ready = None if prepare is None else prepare()
+            if not isinstance(ready, Deferred):
+                return apply()
+            change = _Change(size, None, apply, Deferred())
+            self._changes.append(change)
+            self._prepare(ready)
+            return change.done
+        finally:
+            self._making = False
+            if self._changes:
+                self.go_on()
 
     def go_on(self, _: object = None) -> None:
         """There may be room: make the changes that it allows."""
-        while self._changes and not self._preparing:
-            change = self._changes[0]
-            if not self._room(change.size):
-                self._wait()
-                return
-            try:
-                if change.prepare is not None:
-                    ready = change.prepare()
-                    change.prepare = None
-                    if isinstance(ready, Deferred):
-                        self._preparing = True
-                        ready.addCallbacks(self._prepared, self._not_prepared)
-                        return  # one of the two goes on, perhaps it already has
-                result = change.apply()
-            except StorageError:
-                self._changes.popleft()
-                change.done.errback(Failure())
-                continue
+        if self._making:
+            return  # whoever is making one looks again
+        self._making = True
+        try:
+            while self._changes and not self._preparing:
+                change = self._changes[0]
+                if not self._room(change.size):
+                    self._wait(change.size)
+                    if not self._changes or not self._room(change.size):
+                        return
+                    continue
+                self._go_on_with(change)
+        finally:
+            self._making = False
+
+    def _go_on_with(self, change: _Change) -> None:
+        """Prepare the first change, or make it."""
+        result: NowOrLater[None] = None
+        try:
+            if change.prepare is not None:
+                prepare, change.prepare = change.prepare, None
+                if isinstance(ready := prepare(), Deferred):
+                    self._prepare(ready)
+                    return
             self._changes.popleft()
+            result = change.apply()
+        except Exception:
+            if self._changes and self._changes[0] is change:
+                self._changes.popleft()
+            change.done.errback(Failure())
+        else:
             if isinstance(result, Deferred):
                 result.chainDeferred(change.done)
             else:
                 change.done.callback(None)
+
+    def _prepare(self, ready: Deferred[None]) -> None:
+        self._preparing = True
+        ready.addCallbacks(self._prepared, self._not_prepared)
 
     def _prepared(self, _: object) -> None:
         self._preparing = False
