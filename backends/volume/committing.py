@@ -21,11 +21,12 @@ from twisted.logger import Logger
 from backends.objects.contract import Exists, IObjectStore, StoreError
 from backends.volume.condition import Condition
 from backends.volume.environment import Environment, Options
+from backends.volume.header import max_extents
 from backends.volume.names import Names
 from backends.volume.recent import MAX_TOUCHES, Recent
 from backends.volume.sealing import Sealed
 from backends.volume.segment import Run, Segment
-from backends.volume.units import WINDOW
+from backends.volume.units import FRAME, SECTOR, WINDOW
 from gateway.errors import Fenced, Unavailable
 from gateway.interfaces import NowOrLater
 
@@ -56,6 +57,9 @@ class Committer:
         first_slot: the slot of the first segment.
         stored: called with each segment in the order of the log, when it and
             all before it are stored.
+
+    Attributes:
+        stored_lsn: the highest journal record that was brought to the store.
     """
 
     _log = Logger()
@@ -84,18 +88,29 @@ class Committer:
         self._stored_slot = first_slot - 1  # this one and all before are stored
         self._sealed_id = self._stored_id = 0
         self._queue: deque[tuple[Segment, list[Run]]] = deque()
-        self._flying: set[int] = set()
         self._landed: dict[int, tuple[Segment, Sealed]] = {}
         self._waiting: deque[tuple[int, float, Deferred[None]]] = deque()
         self._flush_wanted = False
+        self._for_flushes: set[int] = set()  # ids of segments that were sealed for flushes
         self._age: Any = None
+        self._deadline: Any = None
         self._last_failure = ""
+        # A header has room for two extents of each change, beside its frames.
+        frames = -(-options.object_bytes // FRAME) + 1
+        self._touches = max(min(MAX_TOUCHES, max_extents(frames) // 2 - 1), 1)
+        self.stored_lsn = 0
         condition.watch(self._failed)
 
     @property
     def next_slot(self) -> int:
         """The slot that the next segment gets."""
         return self._next_slot + len(self._queue)
+
+    @property
+    def room(self) -> int:
+        """Bytes of data that the open segment takes before it is full; whole sectors."""
+        left = self._options.object_bytes - self._recent.open.taken
+        return max(left // SECTOR, 1) * SECTOR
 
     @property
     def idle(self) -> bool:
@@ -105,7 +120,7 @@ class Committer:
     def touched(self) -> None:
         """The open segment has changed: seal it if it is full, else before long."""
         segment = self._recent.open
-        if segment.taken >= self._options.object_bytes or segment.touches >= MAX_TOUCHES:
+        if segment.taken >= self._options.object_bytes or segment.touches >= self._touches:
             self.seal()
         elif self._age is None:
             self._age = self._environment.clock.callLater(
@@ -141,19 +156,26 @@ class Committer:
         done: Deferred[None] = Deferred()
         wanted = self._recent.open.id if is_open else self._sealed_id
         self._waiting.append((wanted, self._environment.clock.seconds(), done))
-        if is_open and len(self._flying) + len(self._queue) < _FLUSHES:
-            self.seal()
-        elif is_open:
-            # The next put that is answered seals, for all who came meanwhile.
+        if self._deadline is None:
+            self._deadline = self._environment.clock.callLater(
+                self._options.flush_deadline, self._expire
+            )
+        if is_open:
+            # Sealed now, or when such a put is answered: for all who came meanwhile.
             self._flush_wanted = True
+            self._seal_for_flushes()
         return done
+
+    def _seal_for_flushes(self) -> None:
+        if self._flush_wanted and len(self._for_flushes) < _FLUSHES:
+            self._for_flushes.add(self._recent.open.id)
+            self.seal()
 
     def _start(self) -> None:
         while self._queue and self._next_slot - self._stored_slot <= WINDOW:
             segment, live = self._queue.popleft()
             segment.slot = self._next_slot
             self._next_slot += 1
-            self._flying.add(segment.slot)
             Deferred.fromCoroutine(self._upload(segment, live)).addErrback(self._broken)
 
     async def _upload(self, segment: Segment, live: list[Run]) -> None:
@@ -173,7 +195,7 @@ class Committer:
                 self._not_stored(key, failure)
                 await deferLater(self._environment.clock, _AGAIN)
             else:
-                self._flying.discard(slot)
+                self._for_flushes.discard(segment.id)
                 self._landed[slot] = (segment, sealed)
                 self._advance()
                 return
@@ -182,10 +204,21 @@ class Committer:
         if str(failure) != self._last_failure:
             self._last_failure = str(failure)
             self._log.error("cannot store {key}, trying on: {why}", key=key, why=str(failure))
-        oldest = self._environment.clock.seconds() - self._options.flush_deadline
-        while self._waiting and self._waiting[0][1] <= oldest:
-            # It stays in memory and is tried on; a later flush may succeed.
-            self._waiting.popleft()[2].errback(Unavailable(f"not stored yet: {failure}"))
+
+    def _expire(self) -> None:
+        """Answer flushes that have waited too long; look again when the next one has."""
+        self._deadline = None
+        now = self._environment.clock.seconds()
+        why = self._last_failure or "the store has not answered"
+        expired = []
+        while self._waiting and self._waiting[0][1] + self._options.flush_deadline <= now:
+            expired.append(self._waiting.popleft()[2])
+        if self._waiting:
+            left = self._waiting[0][1] + self._options.flush_deadline - now
+            self._deadline = self._environment.clock.callLater(left, self._expire)
+        for done in expired:
+            # What it waited for stays in memory and is tried on; a later flush may succeed.
+            done.errback(Unavailable(f"not stored yet: {why}"))
 
     def _advance(self) -> None:
         if self._last_failure:
@@ -195,21 +228,29 @@ class Committer:
             segment, sealed = landed
             self._stored_slot += 1
             self._stored_id = segment.id
+            self.stored_lsn = max(self.stored_lsn, segment.lsn)
             self._tell_stored(segment, sealed)
         self._start()
-        if self._flush_wanted and len(self._flying) + len(self._queue) < _FLUSHES:
-            self.seal()
+        self._seal_for_flushes()
         while self._waiting and self._waiting[0][0] <= self._stored_id:
             self._waiting.popleft()[2].callback(None)
+        if not self._waiting:
+            self._stop_deadline()
 
     def _failed(self, failure: Exception) -> None:
         if self._age is not None:
             self._age.cancel()
             self._age = None
+        self._stop_deadline()
         self._queue.clear()
         waiting, self._waiting = self._waiting, deque()
         for _, _, done in waiting:
             done.errback(self._condition.error())
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _broken(self, failure: Any) -> None:
         self._log.failure("a segment could not be stored", failure)

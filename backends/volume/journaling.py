@@ -32,12 +32,16 @@ class Journaling:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self._failed = False
+        self._wants_room = False
 
-    def write(self, segment: Segment, start: int, payload: Buffer) -> None:
-        """Record data that goes into ``segment``."""
-        segment.lsn = self.journal.append(
-            journal_records.DATA, start, len(payload) // SECTOR, payload
-        )
+    def write(self, start: int, payload: Buffer) -> int:
+        """
+        Record data.
+
+        Returns:
+            The number for the segment that takes the last of it.
+        """
+        return self.journal.append(journal_records.DATA, start, len(payload) // SECTOR, payload)
 
     def mark(self, segment: Segment, start: int, end: int, state: int) -> None:
         """Record zeroes or a hole that go into ``segment``."""
@@ -48,7 +52,9 @@ class Journaling:
         """Make everything recorded durable: here, or else where ``to_the_store`` does it."""
         if self._failed:
             return to_the_store()
-
+        journal = self.journal
+        if journal.failure is None and journal.durable == journal.last:
+            return None
         return Deferred.fromCoroutine(self._sync(to_the_store))
 
     async def _sync(self, to_the_store: Callable[[], NowOrLater[None]]) -> None:
@@ -77,7 +83,13 @@ class Journaling:
         return self.journal.room(min(size + 4 * SECTOR, self.journal.largest))
 
     def when_room(self, call: Callable[[], None]) -> None:
-        """Call when there is more room than now."""
-        self.journal.when_room().addCallbacks(
-            lambda _: call(), lambda failure: failure.trap(Closed)
-        )
+        """Call when there is more room than now; of several such wishes the first counts."""
+        if self._wants_room:
+            return
+        self._wants_room = True
+
+        def there_is(_: object) -> None:
+            self._wants_room = False
+            call()
+
+        self.journal.when_room().addCallbacks(there_is, lambda failure: failure.trap(Closed))

@@ -19,6 +19,9 @@ from backends.volume.values import ABSENT, DATA, index, kind, sector
 from gateway.errors import StorageError
 from gateway.interfaces import Buffer, NowOrLater
 
+#: Runs that are looked at to find out whether a range is zero.
+_FEW = 8
+
 
 class Piece(NamedTuple):
     """
@@ -112,6 +115,17 @@ class Reader:
             await self._fetch(await self._found(start, end))
         except StorageError:
             pass
+
+    def reads_zero(self, start: int, end: int) -> bool:
+        """Whether it is known, without waiting, that sectors are zeroes that take no space."""
+        runs: list[tuple[int, int, int]] = [(start, end, ABSENT)]
+        if self._recent is not None:
+            runs = self._recent.overlay.runs(start, end, _FEW)
+        for first, last, value in runs:
+            state = kind(value)
+            if state == DATA or (state == ABSENT and not self._stored.reads_zero(first, last)):
+                return False
+        return runs[-1][1] == end
 
     def pieces(self, start: int, end: int) -> list[Piece] | None:
         """Where sectors are; None when the map has to be fetched first."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backends.volume.header import Extent
 from backends.volume.layered import LayeredMap
-from backends.volume.segment import Run, Segment
+from backends.volume.segment import TOUCH, Run, Segment
 from backends.volume.units import MAX_SECTORS, SECTOR
 from backends.volume.values import ABSENT, DATA, data, index, kind, marked
 from gateway.interfaces import Buffer
@@ -27,7 +27,7 @@ class StoredSegment:
 
     __slots__ = ("id", "slot")
 
-    taken = 0
+    cost = 0
 
     def __init__(self, id: int, slot: int) -> None:
         self.id = id
@@ -42,7 +42,7 @@ class Recent:
         overlay: a `LayeredMap`; ``ABSENT`` where the stored map holds.
         segments: by id, all that the overlay may point into.
         open: the `Segment` that takes changes.
-        held: bytes of data in memory, those that no longer count included.
+        held: bytes of memory that changes take, those that no longer count included.
     """
 
     def __init__(self) -> None:
@@ -68,11 +68,12 @@ class Recent:
             segment.overwrite(runs[0][2], payload)
             return
         self.overlay.set(start, end, segment.append(start, payload))
-        self.held += len(payload)
+        self.held += len(payload) + TOUCH
 
     def mark(self, start: int, end: int, state: int) -> None:
         """Make a range ``HOLE`` or ``ZERO``."""
         self.overlay.set(start, end, self.open.mark(start, end, state))
+        self.held += TOUCH
 
     def seal(self) -> tuple[Segment, list[Run]]:
         """
@@ -102,7 +103,7 @@ class Recent:
     def forget(self, segment: Segment | StoredSegment) -> None:
         """The map holds what the segment held, and the overlay points into it no more."""
         del self.segments[segment.id]
-        self.held -= segment.taken
+        self.held -= segment.cost
 
     def is_all(self, start: int, end: int, state: int) -> bool | None:
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from twisted.logger import Logger
 
@@ -13,11 +12,12 @@ from backends.volume.journal import Journal
 from backends.volume.journal_records import Record
 from backends.volume.journaling import Journaling
 from backends.volume.values import HOLE, ZERO
+from gateway.info import MIB
 
 _log = Logger()
 
-#: Records read in one go.
-_BATCH = 64
+#: Records read in one go, and bytes of data.
+_BATCH, _BYTES = 64, 8 * MIB
 
 
 async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
@@ -35,16 +35,15 @@ async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
     records: Iterator[Record] = journal.replay(stored)
     recent, committer = parts.recent, parts.committer
     count = 0
-    while batch := await in_thread(lambda: list(islice(records, _BATCH))):
+    while batch := await in_thread(_some, records):
         for record in batch:
-            end = record.sector + record.sectors
             if record.kind == journal_records.DATA:
-                recent.write(record.sector, record.data)
+                parts.writer.take(record.sector, record.data, record.lsn)
             else:
                 state = ZERO if record.kind == journal_records.ZERO else HOLE
-                recent.mark(record.sector, end, state)
-            recent.open.lsn = record.lsn
-            committer.touched()
+                recent.mark(record.sector, record.sector + record.sectors, state)
+                recent.open.lsn = record.lsn
+                committer.touched()
         count += len(batch)
         if recent.held >= parts.options.dirty_limit:
             await parts.settle()
@@ -52,3 +51,17 @@ async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
         _log.info("{count} records were replayed from {path}", count=count, path=journal.path)
     await in_thread(journal.adopt, parts.authority.superblock.epoch, stored)
     parts.journaling = parts.writer.journaling = Journaling(journal)
+    # What came to be stored on the way has not told the journal.
+    journal.release(committer.stored_lsn)
+
+
+def _some(records: Iterator[Record]) -> list[Record]:
+    """The next few records; none behind the last one. Blocks."""
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += len(record.data)
+        if len(batch) == _BATCH or size >= _BYTES:
+            break
+    return batch

@@ -13,6 +13,9 @@ from gateway.interfaces import Buffer
 #: What an overlay answers: first sector, the one behind the last, value at the first.
 Run = tuple[int, int, int]
 
+#: Bytes of memory that a change takes beside its data: ranges, runs, extents.
+TOUCH = 256
+
 
 class Segment:
     """
@@ -51,6 +54,11 @@ class Segment:
     def touches(self) -> int:
         """How many changes came in; 0 when there is nothing to store."""
         return len(self._touched)
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that its changes take."""
+        return self.taken + TOUCH * len(self._touched)
 
     def append(self, start: int, payload: Buffer) -> int:
         """

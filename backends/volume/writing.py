@@ -14,7 +14,7 @@ from backends.volume.journaling import Journaling
 from backends.volume.reading import Reader
 from backends.volume.recent import Recent
 from backends.volume.units import SECTOR
-from backends.volume.values import ABSENT, HOLE, ZERO, kind
+from backends.volume.values import HOLE, ZERO
 from gateway.errors import NotFast
 from gateway.interfaces import Buffer, NowOrLater
 
@@ -61,12 +61,12 @@ class Writer:
     def write(self, offset: int, payload: Buffer, fua: bool) -> NowOrLater[None]:
         """As `IExport.write`."""
         length = len(payload)
-        if offset % SECTOR or length % SECTOR:
+        if offset % SECTOR or length % SECTOR or not length:
             return self._patch(offset, length, payload, fua, ZERO)
         start = offset // SECTOR
 
         def apply() -> NowOrLater[None]:
-            self._take(start, payload)
+            self.take(start, payload)
             return self.flush() if fua else None
 
         return self._intake.submit(length, apply)
@@ -76,7 +76,9 @@ class Writer:
     ) -> NowOrLater[None]:
         """As `IExport.write_zeroes`."""
         state = HOLE if may_trim else ZERO
-        if length and (offset % SECTOR or length % SECTOR) and self._cuts_data(offset, length):
+        if not length:
+            return self._mark(0, 0, state, fua)
+        if (offset % SECTOR or length % SECTOR) and self._cuts_data(offset, length):
             if fast and (self._intake or not self._edges_at_hand(offset, length)):
                 raise NotFast("the range begins or ends inside a sector that is not in memory")
             return self._patch(offset, length, None, fua, state)
@@ -96,9 +98,12 @@ class Writer:
 
     def _mark(self, start: int, end: int, state: int, fua: bool) -> NowOrLater[None]:
         def apply() -> NowOrLater[None]:
-            if start < end:
-                self._mark_now(start, end, state)
-            return self.flush() if fua else None
+            if start >= end:
+                return None
+            self._mark_now(start, end, state)
+            # What the map says is stored; what the overlay says may not be.
+            is_stored = self._recent.is_all(start, end, state) is None
+            return self.flush() if fua and not is_stored else None
 
         return self._intake.submit(0, apply)
 
@@ -108,15 +113,39 @@ class Writer:
             return state == HOLE and self._is_hole(start, end)
         return answer
 
-    def _take(self, start: int, payload: Buffer) -> None:
-        if self.journaling is not None:
-            self.journaling.write(self._recent.open, start, payload)
+    def take(self, start: int, payload: Buffer, lsn: int = 0) -> None:
+        """
+        Change whole sectors now.
+
+        Blocks of zeroes cost no bytes, and nothing at all where zeroes are already.
+
+        Args:
+            lsn: of the journal record that it comes from; 0 to make one.
+        """
+        recent, committer = self._recent, self._committer
+        changed = False
         for first, last, piece in zero_blocks.split(start, payload):
-            if piece is not None:
-                self._recent.write(first, piece)
-            elif not (self._is_already(first, last, HOLE) or self._is_already(first, last, ZERO)):
-                self._recent.mark(first, last, ZERO)
-        self._committer.touched()
+            if piece is None and self._reader.reads_zero(first, last):
+                continue
+            if changed:
+                committer.touched()
+            elif self.journaling is not None:
+                lsn = self.journaling.write(start, payload)
+            changed = True
+            if piece is None:
+                recent.mark(first, last, ZERO)
+                continue
+            while len(piece) > (room := committer.room):
+                recent.write(first, piece[:room])
+                committer.touched()
+                first += room // SECTOR
+                piece = piece[room:]
+            recent.write(first, piece)
+        if changed:
+            if lsn:
+                # Segments that were filled on the way lack a part of the record.
+                recent.open.lsn = lsn
+            committer.touched()
 
     # -- requests that cut sectors
 
@@ -159,17 +188,17 @@ class Writer:
         def apply() -> NowOrLater[None]:
             first, last = start, end
             if first in edges:
-                self._take(first, patched(first))
+                self.take(first, patched(first))
                 first += 1
             if last - 1 in edges and last - 1 >= first:
-                self._take(last - 1, patched(last - 1))
+                self.take(last - 1, patched(last - 1))
                 last -= 1
             if first < last:
                 if payload is None:
                     self._mark_now(first, last, state)
                 else:
                     at = first * SECTOR - offset
-                    self._take(first, memoryview(payload)[at : at + (last - first) * SECTOR])
+                    self.take(first, memoryview(payload)[at : at + (last - first) * SECTOR])
             return self.flush() if fua else None
 
         return self._intake.submit(length if payload is not None else 2 * SECTOR, apply, prepare)
@@ -188,14 +217,8 @@ class Writer:
 
     def _cuts_data(self, offset: int, length: int) -> bool:
         """Whether a sector that the range cuts may hold something else than zeroes around it."""
-        return bool(self._intake) or any(
-            self._recent.is_all(edge, edge + 1, HOLE) is not True
-            and self._recent.is_all(edge, edge + 1, ZERO) is not True
-            and not (
-                kind(self._recent.overlay.runs(edge, edge + 1)[0][2]) == ABSENT
-                and self._is_hole(edge, edge + 1)
-            )
-            for edge in _cut(offset, length)
+        return bool(self._intake) or not all(
+            self._reader.reads_zero(edge, edge + 1) for edge in _cut(offset, length)
         )
 
     def _edges_at_hand(self, offset: int, length: int) -> bool:
@@ -209,9 +232,9 @@ class Writer:
             return False
         return self.journaling is None or self.journaling.has_room(size)
 
-    def _make_room(self) -> None:
+    def _make_room(self, size: int) -> None:
         self._committer.seal()
-        if self.journaling is not None and not self.journaling.has_room(0):
+        if self.journaling is not None and not self.journaling.has_room(size):
             self.journaling.when_room(self._intake.go_on)
 
 
