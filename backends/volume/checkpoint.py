@@ -37,6 +37,10 @@ from backends.volume.units import LEAF_PAGES
 #: Slices in a chain at which it is written as one image.
 MAX_CHAIN = 16
 
+#: Pages of the table for each container that they may lie in beside the one being written and
+#: another: whoever attaches gets all of them, with one get from each container.
+_GATHER = 64
+
 #: What is encoded in one step, in runs; a page counts `_PAGE_WORK` beside its runs.
 _STEP_WORK = 2000
 _PAGE_WORK = 500
@@ -275,9 +279,8 @@ def _write_leaves(
 def _write_table(written: Written, emit: Emit) -> Generator[None, None, dict[int, SliceRef]]:
     table = written._table
     refs: dict[int, SliceRef] = {}
-    for number, page in sorted(table.pages.items()):
-        if page.changes == page.stored_changes:
-            continue
+    for number in _due(table):
+        page = table.pages[number]
         ref = emit(SliceKind.TABLE, page.encoded())
         written._emitted.append(ref)
         written._table_pages.append((number, page, page.changes, ref))
@@ -286,6 +289,21 @@ def _write_table(written: Written, emit: Emit) -> Generator[None, None, dict[int
         refs[number] = ref
         yield
     return refs
+
+
+def _due(table: ObjectTable) -> list[int]:
+    """Pages that changed, and those that lie in the containers that have the fewest of them."""
+    due = []
+    lying: dict[int, list[int]] = {}
+    for number, page in table.pages.items():
+        if page.changes != page.stored_changes:
+            due.append(number)
+        else:
+            lying.setdefault(table.refs[number].container, []).append(number)
+    fewest = sorted(lying.items(), key=lambda one: (len(one[1]), one[0]))
+    for _, numbers in fewest[: -1 - len(table.pages) // _GATHER]:
+        due += numbers
+    return sorted(due)
 
 
 def _move(
