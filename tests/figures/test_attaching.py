@@ -23,7 +23,7 @@ def test_attaching_does_not_depend_on_the_size_of_the_disk(size):
     """64 MiB in 64 places: as many requests on a gibibyte as on ten tebibytes."""
     found = workloads.attached(Lab(), size, 64 * MIB)
     assert len(found.clean) <= 10
-    # Its 127 objects and a fence; of the map, the root, and what applying them has begun to ask for.
+    # 127 objects and a fence; of the map the root, and what applying has begun to ask for.
     assert found.unclean.count("get", "log") == 128
     assert len(found.unclean) <= 140
 
