@@ -71,7 +71,7 @@ class Attachment:
             StorageError: the store did not take it; everything is let go all
                 the same, and a journal keeps what it has.
         """
-        self.collector.stop()
+        await self.collector.stop()
         try:
             if self.condition.failure is None:
                 await self.settle()

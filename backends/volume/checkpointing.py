@@ -28,7 +28,7 @@ from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Root, Snapshot, Superblock
 from backends.volume.turns import Turn
 from backends.volume.units import SECTOR
-from gateway.errors import Corrupt, Fenced, StorageError, Unavailable
+from gateway.errors import Closed, Corrupt, Fenced, StorageError, Unavailable
 
 T = TypeVar("T")
 
@@ -203,16 +203,14 @@ class Checkpointer:
         self._edits = self._now()
         self._rest: Any = None
         self._running = False
-        self._pending: Snapshot | None = None
+        self._snapshots = authority.superblock.snapshots
+        self._ended = False
         self.committed: Callable[[], None] = lambda: None
         condition.watch(lambda _: self.stop())
 
     def newest(self) -> Snapshot | None:
         """The newest snapshot, also one that is being taken: it holds what the head lets go."""
-        if self._pending is not None:
-            return self._pending
-        snapshots = self._authority.superblock.snapshots
-        return snapshots[-1] if snapshots else None
+        return self._snapshots[-1] if self._snapshots else None
 
     def applied(self) -> None:
         """Take note that the map has moved on."""
@@ -248,13 +246,20 @@ class Checkpointer:
             self._rest.cancel()
             self._rest = None
 
-    async def checkpoint(self, snapshot: str | None = None, **changes: Any) -> None:
+    async def checkpoint(
+        self,
+        snapshot: str | None = None,
+        prepare: Callable[[], dict[str, Any]] | None = None,
+        **changes: Any,
+    ) -> None:
         """
         Make the map durable as it is, and put a superblock that says so.
 
         Args:
             snapshot: the name of one to be taken of it.
-            changes: to further fields of the superblock.
+            prepare: changes map or tables first, while nobody else does, and
+                answers with further changes to the superblock.
+            changes: to fields of the superblock.
 
         Raises:
             Fenced: the volume is not ours any more.
@@ -262,6 +267,8 @@ class Checkpointer:
         """
         async with self._turn:
             self._condition.check()
+            if self._ended:
+                raise Closed("the volume is closed")
             self.stop()
             self._since = 0
             superblock = self._authority.superblock
@@ -269,6 +276,8 @@ class Checkpointer:
             wall_ms = int(self._environment.wall() * 1000)
             written: Written | None = None
             async with self._stored.turn:
+                changes |= {} if prepare is None else prepare()
+                self._snapshots = changes.get("snapshots", self._snapshots)
                 objects = CheckpointObjects(
                     self._lineage, superblock, wall_ms, self._stored.containers, state
                 )
@@ -277,26 +286,21 @@ class Checkpointer:
                     written = await self._write(objects)
                 lsn = self._stored.lsn
                 if snapshot is not None:
-                    self._pending = Snapshot(
-                        superblock.next_snapshot_id,
-                        snapshot,
-                        state.version,
-                        None,
-                        superblock.size,
-                        wall_ms,
+                    number = superblock.next_snapshot_id
+                    taken = Snapshot(
+                        number, snapshot, state.version, None, superblock.size, wall_ms
                     )
+                    self._snapshots = (*superblock.snapshots, taken)
             try:
                 for key, sealed in objects.sealed():
                     await self._put(key, sealed)
                 root = superblock.checkpoint
                 if written is not None and written.root is not None:
                     root = objects.root(written.root)
-                if self._pending is not None:
-                    changes["snapshots"] = (
-                        *changes.get("snapshots", superblock.snapshots),
-                        attrs.evolve(self._pending, root=root),
-                    )
-                    changes["next_snapshot_id"] = superblock.next_snapshot_id + 1
+                if snapshot is not None:
+                    taken = attrs.evolve(self._snapshots[-1], root=root)
+                    changes["snapshots"] = (*superblock.snapshots, taken)
+                    changes["next_snapshot_id"] = taken.id + 1
                 if superblock.journal is not None and "journal" not in changes:
                     changes["journal"] = attrs.evolve(superblock.journal, lsn=lsn)
                 await self._authority.advance(checkpoint=root, **changes)
@@ -304,8 +308,7 @@ class Checkpointer:
                 if written is not None:
                     written.abandon()
                 raise
-            finally:
-                self._pending = None
+            self._snapshots = self._authority.superblock.snapshots
             self._edits = edits
             if written is not None:
                 await self._delete(await self._in_steps(written.commit_in_steps()))
@@ -315,10 +318,15 @@ class Checkpointer:
         """A new superblock over the same checkpoint; never beside a new checkpoint."""
         async with self._turn:
             await self._authority.advance(**changes)
+            self._snapshots = self._authority.superblock.snapshots
 
     async def last(self) -> None:
         """Leave the volume so that the next attachment finds all of it in the map."""
-        await self.checkpoint(state="closed", journal=None)
+        await self.checkpoint(prepare=self._end, state="closed", journal=None)
+
+    def _end(self) -> dict[str, Any]:
+        self._ended = True
+        return {}
 
     def _rested(self) -> None:
         self._rest = None

@@ -76,7 +76,8 @@ def _owed(superblock: Superblock, names: Names) -> str:
     assert note is not None
     since = datetime.fromtimestamp(note.since_ms / 1000, UTC).isoformat(" ", "seconds")
     return (
-        f"{names.sb_prefix}: what was written since {since} may be in the journal of host {note.host!r} alone. Open the volume there, or set"
+        f"{names.sb_prefix}: what was written since {since} may be in the journal of host"
+        f" {note.host!r} alone. Open the volume there, or set"
         " accept_loss = yes to go on without: the volume is then as it was after some earlier"
         " write, and the journal, when it is opened again, says exactly what is missing"
     )

@@ -35,7 +35,7 @@ from backends.volume.values import DATA, data, kind
 from backends.volume.values import index as index_of
 from backends.volume.values import sector as sector_of
 from backends.volume.victims import Thresholds, victims
-from gateway.errors import Fenced, StorageError, Unavailable
+from gateway.errors import Closed, Fenced, StorageError, Unavailable
 
 #: Entries of the table looked at before others have their turn.
 _ENTRIES = 1000
@@ -108,9 +108,11 @@ class Collector:
             self._working = True
             Deferred.fromCoroutine(self._work()).addErrback(self._failed)
 
-    def stop(self) -> None:
-        """Begin nothing more; what is under way ends by itself and does no harm."""
+    async def stop(self) -> None:
+        """Begin nothing more, and wait until what is under way has ended."""
         self._stopped = True
+        async with self._turn:
+            pass
 
     async def collect(self) -> int:
         """
@@ -125,15 +127,16 @@ class Collector:
         return await self._round(False)
 
     async def _work(self) -> None:
-        running = False
-        while not self._stopped and self._condition.failure is None:
-            if not await self._round(running):
-                break
-            running = True
-        self._working = False
+        try:
+            running = False
+            while not self._stopped and self._condition.failure is None:
+                if not await self._round(running):
+                    break
+                running = True
+        finally:
+            self._working = False
 
     def _failed(self, failure: Failure) -> None:
-        self._working = False
         if failure.check(StorageError, StoreError):
             self._log.warn("collecting stopped, for now: {why}", why=failure.getErrorMessage())
         else:
@@ -142,28 +145,34 @@ class Collector:
     async def _round(self, running: bool) -> int:
         async with self._turn:
             chosen = await self._choose(running)
-            if not chosen:
+            if not chosen or self._stopped:
                 return 0
-            headers = {}
-            for index in chosen:
-                headers[index] = (await self._fetcher.header(self._stored.source(index))).extents
-            async with self._stored.turn:
-                version = self._stored.state.version
-                oldest = self._oldest_data()
-                pieces: list[Piece] = []
-                for index in chosen:
-                    pieces += await self._still_true(index, headers[index], oldest)
-            for group in _grouped(_disjoint(pieces), self._options.object_bytes // SECTOR):
-                if self._stopped:
-                    return 0
-                await self._move(group, version)
-            async with self._stored.turn:
-                newest = self._checkpointer.newest()
-                for index in chosen:
-                    if index in self._stored.objects:
-                        self._stored.objects.carried(index, newest)
+            # What is being read is not deleted, also when it dies meanwhile.
+            sources = [self._stored.source(index) for index in chosen]
+            with self._fetcher.keeping(sources):
+                await self._empty(chosen)
             await self._checkpointer.checkpoint()
             return len(chosen)
+
+    async def _empty(self, chosen: list[int]) -> None:
+        """Move everything that is still true out of some objects."""
+        headers = {}
+        for index in chosen:
+            headers[index] = (await self._fetcher.header(self._stored.source(index))).extents
+        async with self._stored.turn:
+            version = self._stored.state.version
+            oldest = self._oldest_data()
+            pieces: list[Piece] = []
+            for index in chosen:
+                pieces += await self._still_true(index, headers[index], oldest)
+        for group in _grouped(_disjoint(pieces), self._options.object_bytes // SECTOR):
+            if self._stopped:
+                raise Closed("the volume is closing")
+            await self._move(group, version)
+        async with self._stored.turn:
+            newest = self._checkpointer.newest()
+            for index in chosen:
+                self._stored.objects.carried(index, newest)
 
     async def _choose(self, running: bool) -> list[int]:
         root = self._authority.superblock.checkpoint

@@ -9,7 +9,8 @@ is got a second time, past the disk cache; wrong again, it is `Corrupt`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Protocol
 
@@ -121,14 +122,22 @@ class Fetcher:
         wanted: set[int] = set()
         for sector, sectors in ranges:
             wanted.update(range(sector // FRAME_SECTORS, -(-(sector + sectors) // FRAME_SECTORS)))
-        self.busy[source] = self.busy.get(source, 0) + 1
-        try:
+        with self.keeping([source]):
             plains = await self._frames(source, sorted(wanted))
-        finally:
-            self.busy[source] -= 1
-            if not self.busy[source]:
-                del self.busy[source]
         return [_pieces(plains, sector, sectors) for sector, sectors in ranges]
+
+    @contextmanager
+    def keeping(self, sources: Sequence[Source]) -> Iterator[None]:
+        """Have objects not deleted meanwhile."""
+        for source in sources:
+            self.busy[source] = self.busy.get(source, 0) + 1
+        try:
+            yield
+        finally:
+            for source in sources:
+                self.busy[source] -= 1
+                if not self.busy[source]:
+                    del self.busy[source]
 
     def learn(self, source: Source, header: Header, plain: bytes) -> None:
         """Take an object that was just stored: what was written may be read soon."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
-from backends.objects.contract import IObjectStore
+from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.attachment import Attachment
 from backends.volume.checkpointing import load
 from backends.volume.listing import everything
@@ -17,7 +18,7 @@ from backends.volume.reading import Reader
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Rollback, Snapshot, check_snapshot_name
 from backends.volume.turns import Turn
-from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
+from gateway.errors import ExportBusy, ExportUnavailable, Unavailable, UnknownExport
 from gateway.settings import BadValue
 
 #: More than any note of a clone has.
@@ -120,9 +121,13 @@ class Snapshots:
             snapshot = self.find(name)
             parts = self._parts
             await parts.settle()
-            then = await load(self._store, parts.lineage, snapshot.size, snapshot.root, 0)
-            async with parts.stored.turn:
-                now = parts.stored
+            now = parts.stored
+            try:
+                then = await load(self._store, parts.lineage, snapshot.size, snapshot.root, 0)
+            except StoreError as failure:
+                raise Unavailable(str(failure)) from None
+
+            def go_back() -> dict[str, Any]:
                 newest = parts.checkpointer.newest()
                 now.objects.go_back(then.objects, newest)
                 now.containers.go_back(then.containers, newest)
@@ -131,9 +136,10 @@ class Snapshots:
                 then.map.edits += now.map.edits + 1
                 now.map = then.map
                 now.state.root = then.state.root
-            note = Rollback(now.state.version, snapshot.version)
-            rollbacks = (*parts.authority.superblock.rollbacks, note)
-            await parts.checkpointer.checkpoint(rollbacks=rollbacks)
+                note = Rollback(now.state.version, snapshot.version)
+                return {"rollbacks": (*parts.authority.superblock.rollbacks, note)}
+
+            await parts.checkpointer.checkpoint(prepare=go_back)
 
     async def open(self, name: str) -> ReadOnlyVolume:
         """
@@ -157,7 +163,12 @@ class Snapshots:
         """The map of a snapshot, shared by all who read it."""
         stored = self._maps.get(snapshot.id)
         if stored is None:
-            stored = await load(self._store, self._parts.lineage, snapshot.size, snapshot.root, 0)
+            try:
+                stored = await load(
+                    self._store, self._parts.lineage, snapshot.size, snapshot.root, 0
+                )
+            except StoreError as failure:
+                raise Unavailable(str(failure)) from None
             stored = self._maps.setdefault(snapshot.id, stored)
         stored.limit = self._parts.options.map_memory // 4
         return stored
@@ -179,17 +190,25 @@ class Snapshots:
     async def _remove(self, snapshot: Snapshot) -> None:
         parts = self._parts
         self._maps.pop(snapshot.id, None)
-        left = [one for one in parts.authority.superblock.snapshots if one.id != snapshot.id]
-        older = [one for one in left if one.id < snapshot.id]
-        async with parts.stored.turn:
+
+        def delete() -> dict[str, Any]:
+            snapshots = parts.authority.superblock.snapshots
+            older = [one for one in snapshots if one.id < snapshot.id]
             for table in (parts.stored.objects, parts.stored.containers):
                 table.delete_snapshot(snapshot.id, older[-1] if older else None)
-        await parts.checkpointer.checkpoint(snapshots=tuple(left))
+            return {"snapshots": tuple(one for one in snapshots if one.id != snapshot.id)}
+
+        await parts.checkpointer.checkpoint(prepare=delete)
 
     async def _clones_of(self, number: int) -> list[str]:
-        found = []
-        for one in await everything(self._store, self._parts.lineage.own.names.ref_prefix):
-            note = json.loads(await self._store.get(one.key, 0, _ENOUGH))
-            if note["snapshot"] == number:
-                found.append(f"clone {note['prefix']!r}")
-        return found
+        """Prefixes of the volumes that were made of a snapshot, for people."""
+        prefix = self._parts.lineage.own.names.ref_prefix
+        try:
+            notes = [
+                await self._store.get(one.key, 0, _ENOUGH)
+                for one in await everything(self._store, prefix)
+            ]
+        except StoreError as failure:
+            raise Unavailable(f"{prefix}: {failure}") from None
+        clones = [json.loads(note) for note in notes]
+        return [f"clone {one['prefix']!r}" for one in clones if one["snapshot"] == number]

@@ -12,7 +12,7 @@ from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.attachment import Attachment
 from backends.volume.snapshots import Snapshots
 from backends.volume.sweeping import sweep
-from gateway.errors import StorageError
+from gateway.errors import StorageError, Unavailable
 
 #: Seconds until the first sweep: an attachment that was made to do one thing needs none.
 _FIRST = 600.0
@@ -52,7 +52,10 @@ class Upkeep:
     async def sweep(self) -> int:
         """Sweep now; answers how many orphans were deleted."""
         parts = self._parts
-        return await sweep(self._store, parts.lineage, parts.stored, parts.authority)
+        try:
+            return await sweep(self._store, parts.lineage, parts.stored, parts.authority)
+        except StoreError as failure:
+            raise Unavailable(str(failure)) from None
 
     def _wait(self, delay: float) -> None:
         self._next = self._parts.environment.clock.callLater(delay, self._due)
@@ -66,7 +69,7 @@ class Upkeep:
             self._wait(self._parts.options.sweep_delay)
 
     def _not_now(self, failure: Failure) -> None:
-        if failure.check(StorageError, StoreError):
+        if failure.check(StorageError):
             self._log.warn("upkeep is put off: {why}", why=failure.getErrorMessage())
         else:
             self._log.failure("upkeep failed", failure)
