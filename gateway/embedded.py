@@ -126,7 +126,7 @@ def examples(disk: str, volume: str) -> list[str]:
         f"nbdinfo {disk}",
         f"nbdcopy -p {disk} copy.raw",
         f"qemu-system-x86_64 -m 1G -drive file={disk},format=raw,if=virtio",
-        f"qemu-io -f raw -c 'write -P 1 1G 1M' -c 'write -z -n 2G 1G' {volume}",
+        f"qemu-io -f raw -t writeback -c 'write -P 1 1G 1M' -c 'write -z -n 2G 1G' {volume}",
         f"nbdinfo --map {volume}",
     ]
 
