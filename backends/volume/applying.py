@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -12,8 +12,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from backends.volume.condition import Condition
+from backends.volume.directory import Need
 from backends.volume.environment import Environment
-from backends.volume.header import Header
+from backends.volume.header import Extent, Header
 from backends.volume.object_table import Version
 from backends.volume.recent import Recent, StoredSegment
 from backends.volume.segment import Segment
@@ -103,11 +104,14 @@ class Applier:
             StorageError: the volume failed.
         """
         self._condition.check()
-        if not self._queue or self._queue[0].slot > slot:
+        if self._has(slot):
             return
         done: Deferred[None] = Deferred()
         self._waiting.append((slot, done))
         await done
+
+    def _has(self, slot: int) -> bool:
+        return not self._queue or self._queue[0].slot > slot
 
     async def _work(self) -> None:
         while self._queue and self._condition.failure is None:
@@ -119,10 +123,10 @@ class Applier:
             self._queue.popleft()
             self._recent.forget(one.segment)
             self._applied(one)
-            for slot, done in self._waiting:
-                if not self._queue or self._queue[0].slot > slot:
-                    done.callback(None)
-            self._waiting = [(slot, done) for slot, done in self._waiting if not done.called]
+            reached = [done for slot, done in self._waiting if self._has(slot)]
+            self._waiting = [(slot, done) for slot, done in self._waiting if not self._has(slot)]
+            for done in reached:
+                done.callback(None)
         self._working = False
 
     async def _apply(self, one: StoredObject) -> None:
@@ -137,13 +141,31 @@ class Applier:
             carries,
         )
         for number, (start, length, state, where) in enumerate(header.extents):
+            if number % _PIECE == 0:
+                if number:
+                    await deferLater(self._environment.clock, 0)
+                await self._prefetch(header.extents[number : number + _PIECE])
             end = start + length
-            await self._ensure(start, end)
+            if stored.map.needs(start, end, True):
+                await self._ensure(start, end)
             value = data(index, where) if state == DATA else state
             stored.paint(start, end, value, self._newest())
             overlay.clear(start, end, one.segment.id)
-            if number % _PIECE == _PIECE - 1:
-                await deferLater(self._environment.clock, 0)
+
+    async def _prefetch(self, extents: Sequence[Extent]) -> None:
+        """Ask for the map that extents need at once, rather than one after the other."""
+        stored = self._stored
+        stored.map.evict(stored.limit)
+        for _ in range(2):  # leaves, and the pages below
+            needs: dict[Need, None] = {}
+            for start, length, _, _ in extents:
+                needs.update(dict.fromkeys(stored.map.needs(start, start + length, True)))
+            if len(needs) < 2:
+                return
+            try:
+                await stored.supply(list(needs))
+            except StorageError:
+                return  # who needs it finds out
 
     async def _ensure(self, start: int, end: int) -> None:
         """The pages of the map that a range cuts, however long the store takes to answer."""

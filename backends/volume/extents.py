@@ -18,6 +18,9 @@ _MOST = 2048
 #: Pages of the map that are fetched for one answer.
 _PAGES = 64
 
+#: Runs that are looked at for one answer.
+_RUNS = 16 * 1024
+
 #: Sectors that `beyond` looks at first, and how far it goes over zeroes in all.
 _LOOK = 256
 _FAR = 64 * PAGE_SECTORS
@@ -52,11 +55,29 @@ async def fetched(stored: StoredMap, start: int, end: int) -> int:
     Returns:
         How far it is there: more than ``start``, at most ``end``.
     """
-    while len(stored.map.needs(start, end)) > _PAGES:
-        middle = start + (end - start) // 2
-        end = -(-middle // PAGE_SECTORS) * PAGE_SECTORS if middle > start + PAGE_SECTORS else middle
-    await stored.ensure(start, end)
-    return end
+    # Once, and before: what comes now is needed together.
+    stored.map.evict(stored.limit)
+    return await _fetched(stored, start, end)
+
+
+async def _fetched(stored: StoredMap, start: int, end: int) -> int:
+    stop, step = start, PAGE_SECTORS
+    # From a little to more: what all of a large range needs may be a long list.
+    while stop < end:
+        further = min((stop + step) // PAGE_SECTORS * PAGE_SECTORS, end)
+        if len(stored.map.needs(start, further)) > _PAGES:
+            if step == PAGE_SECTORS:
+                break
+            step = PAGE_SECTORS
+            continue
+        stop = further
+        step *= 2
+    stop = max(stop, min(start + PAGE_SECTORS, end))
+    while needs := stored.map.needs(start, stop):
+        if len(needs) > _PAGES:
+            return await _fetched(stored, start, stop)  # there are leaves now, and pages below
+        await stored.supply(needs)
+    return stop
 
 
 def beyond(recent: Recent | None, stored: StoredMap, position: int, sectors: int) -> int:
@@ -113,9 +134,13 @@ def _extents(
     most = 1 if first_only else _MOST
     found: list[Extent] = []
     # Runs of one kind lie side by side (data in two objects): more runs than extents.
-    position = first
-    while position < last and len(found) <= most:
-        for run_start, run_end, value in runs(recent, stored, position, last, _MOST):
+    position, seen = first, 0
+    at_once = 16 if first_only else _MOST
+    while position < last and len(found) <= most and seen < _RUNS:
+        some = runs(recent, stored, position, last, at_once)
+        seen += len(some)
+        at_once = min(at_once * 4, _MOST)
+        for run_start, run_end, value in some:
             state = kind(value)
             hole, zero = state == HOLE, state != DATA
             length = run_end * SECTOR - max(run_start * SECTOR, offset)

@@ -17,7 +17,11 @@ from backends.volume.stored_map import StoredMap
 from backends.volume.units import SECTOR
 from backends.volume.values import ABSENT, DATA, index, kind, sector
 from gateway.errors import StorageError
+from gateway.info import MIB
 from gateway.interfaces import Buffer, NowOrLater
+
+#: Sectors that are got ready at once, and in all: more would drive out what came first.
+_AT_ONCE, _WARM = 8 * MIB // SECTOR, 64 * MIB // SECTOR
 
 #: Runs that are looked at to find out whether a range is zero.
 _FEW = 8
@@ -110,9 +114,13 @@ class Reader:
         return data
 
     async def warm(self, start: int, end: int) -> None:
-        """Bring sectors into memory; failures are left to whoever reads them."""
+        """Bring sectors into memory, within reason; failures are left to whoever reads them."""
+        end = min(end, start + _WARM)
         try:
-            await self._fetch(await self._found(start, end))
+            while start < end:
+                stop = min(start + _AT_ONCE, end)
+                await self._fetch(await self._found(start, stop))
+                start = stop
         except StorageError:
             pass
 

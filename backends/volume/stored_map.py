@@ -180,18 +180,30 @@ class StoredMap:
         if mine:
             try:
                 for need, plains in zip(mine, await self.fetch(mine), strict=True):
-                    self.map.supply(need, plains)
+                    self._install(need, plains)
             except (Corrupt, Unavailable) as raised:
                 # A slice that was superseded meanwhile may be gone; then it is not missed.
                 if all(self._is_wanted(need) for need in mine):
                     failure = raised
-            for need in mine:
-                for one in self._coming.pop(need):
-                    one.callback(None)  # they look again, and fail for themselves
+            finally:
+                for need in mine:
+                    for one in self._coming.pop(need):
+                        one.callback(None)  # they look again, and fail for themselves
         for one in others:
             await one
         if failure is not None:
             raise failure
+
+    def _install(self, need: Need, plains: Sequence[bytes]) -> None:
+        try:
+            self.map.supply(need, plains)
+        except ValueError as error:
+            raise Corrupt(f"{self._key(need.slices[0])}: {error}") from None
+
+    def _key(self, ref: SliceRef) -> str:
+        """What the store calls the object that a slice is in."""
+        entry = self.containers[ref.container]
+        return self._lineage[entry.volume].names.ck(entry.epoch, entry.number)
 
     def _is_wanted(self, need: Need) -> bool:
         directory = self.map.directory

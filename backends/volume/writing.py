@@ -98,12 +98,9 @@ class Writer:
 
     def _mark(self, start: int, end: int, state: int, fua: bool) -> NowOrLater[None]:
         def apply() -> NowOrLater[None]:
-            if start >= end:
-                return None
-            self._mark_now(start, end, state)
-            # What the map says is stored; what the overlay says may not be.
-            is_stored = self._recent.is_all(start, end, state) is None
-            return self.flush() if fua and not is_stored else None
+            if start < end:
+                self._mark_now(start, end, state)
+            return self.flush() if fua else None
 
         return self._intake.submit(0, apply)
 
