@@ -95,11 +95,16 @@ class Fetcher:
     def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
         """The bytes, in pieces, if all of them are in memory."""
         known = self._objects.get(source)
-        if known is None:
-            return None
+        identity = self._identity(source) if known is None else known.identity
+        first, inside = divmod(sector, FRAME_SECTORS)
+        if inside + sectors <= FRAME_SECTORS:
+            plain = self._memory.get((identity, first))
+            if plain is None:
+                return None
+            return [memoryview(plain)[inside * SECTOR : (inside + sectors) * SECTOR]]
         plains: dict[int, bytes] = {}
-        for frame in range(sector // FRAME_SECTORS, -(-(sector + sectors) // FRAME_SECTORS)):
-            plain = self._memory.get((known.identity, frame))
+        for frame in range(first, -(-(sector + sectors) // FRAME_SECTORS)):
+            plain = self._memory.get((identity, frame))
             if plain is None:
                 return None
             plains[frame] = plain
@@ -154,7 +159,11 @@ class Fetcher:
         return self._decoded(source, data, key)
 
     async def _frames(self, source: Source, wanted: Sequence[int]) -> dict[int, bytes]:
-        known = self._objects.get(source) or await self._open(source, wanted)
+        known = self._objects.get(source)
+        if known is None:
+            known = await self._open(source, wanted)
+        else:
+            self._objects.move_to_end(source)
         if wanted[-1] >= len(known.header.frames):
             raise Corrupt(
                 f"{known.key}: the map points to frame {wanted[-1]},"
@@ -190,12 +199,16 @@ class Fetcher:
     async def _fetch(self, source: Source, known: _Object, missing: list[int]) -> None:
         """Get frames and hand them to whoever waits; never fails itself."""
         if self._disk is not None:
-            missing = await self._from_disk(known, missing)
+            try:
+                missing = await self._from_disk(source, known, missing)
+            except Exception as failure:
+                self._log.error("the disk cache cannot be read: {why!r}", why=failure)
+                missing = [one for one in missing if (known.identity, one) in self._coming]
         gets = [self._get_run(source, known, run) for run in _merged(missing)]
         for one in [Deferred.fromCoroutine(get) for get in gets]:
             await one
 
-    async def _from_disk(self, known: _Object, missing: list[int]) -> list[int]:
+    async def _from_disk(self, source: Source, known: _Object, missing: list[int]) -> list[int]:
         disk = self._disk
         assert disk is not None
 
@@ -207,7 +220,7 @@ class Fetcher:
         for number, data in zip(missing, stored, strict=True):
             if data is not None:
                 try:
-                    plain = self._plain(known, number, memoryview(data))
+                    plain = self._plain(source, known, number, memoryview(data))
                 except Corrupt:
                     pass  # then the object decides
                 else:
@@ -217,37 +230,54 @@ class Fetcher:
         return left
 
     async def _get_run(self, source: Source, known: _Object, run: list[int]) -> None:
-        try:
-            try:
-                frames = await self._get_frames(known, run)
-            except Corrupt:
-                frames = await self._get_frames(known, run)
-        except Exception as failure:
+        """Get frames that lie close together; a damaged one fails alone, after a second try."""
+        failures: dict[int, Exception] = dict.fromkeys(run, Unavailable("not got"))
+        for _ in range(2):
+            failures = await self._get_frames(source, known, list(failures))
+            if not any(isinstance(failure, Corrupt) for failure in failures.values()):
+                break
+        for failure in failures.values():
             if isinstance(failure, Corrupt):
                 self._log.critical("{why}", why=str(failure))
-            for number in run:
-                self._failed(known, number, failure)
-            return
-        self._save(known, {number: stored for number, (stored, _) in frames.items()})
-        for number, (_, plain) in frames.items():
-            self._arrived(known, number, plain)
+        for number, failure in failures.items():
+            self._failed(known, number, failure)
 
     async def _get_frames(
-        self, known: _Object, run: list[int]
-    ) -> dict[int, tuple[memoryview, bytes]]:
+        self, source: Source, known: _Object, run: list[int]
+    ) -> dict[int, Exception]:
+        """
+        Get frames, and hand on those that are well.
+
+        Returns:
+            The others of ``run``, and why.
+        """
         header = known.header
         start, length = header.frame_range(run[0], run[-1])
-        view = memoryview(await self._get(known.key, start, length))
-        if len(view) < length:
-            raise Corrupt(
-                f"{known.key}: ends {length - len(view)} bytes short of its header's word"
-            )
-        frames = {}
+        try:
+            view = memoryview(await self._get(known.key, start, length))
+            if len(view) < length:
+                raise Corrupt(
+                    f"{known.key}: ends {length - len(view)} bytes short of its header's word"
+                )
+        except Exception as failure:
+            return dict.fromkeys(run, failure)
+        failures: dict[int, Exception] = {}
+        kept: dict[int, memoryview] = {}
+        arrived: list[tuple[int, bytes]] = []
         for number in range(run[0], run[-1] + 1):
             at = header.frame_offset(number) - start
             stored = view[at : at + header.frames[number].stored_length]
-            frames[number] = (stored, self._plain(known, number, stored))
-        return frames
+            try:
+                arrived.append((number, self._plain(source, known, number, stored)))
+            except Exception as failure:
+                if number in run:  # else nobody asked for it
+                    failures[number] = failure
+            else:
+                kept[number] = stored
+        self._save(known, kept)
+        for number, plain in arrived:
+            self._arrived(known, number, plain)
+        return failures
 
     def _save(self, known: _Object, frames: Mapping[int, memoryview]) -> None:
         """Keep stored frames on disk."""
@@ -262,11 +292,8 @@ class Fetcher:
 
         self._environment.call_in_thread(save).addErrback(self._not_kept)
 
-    def _plain(self, known: _Object, number: int, stored: memoryview) -> bytes:
-        crypt = None
-        for member in range(len(self._lineage)):
-            if self._lineage[member].uuid == known.header.volume:
-                crypt = self._lineage[member].crypt
+    def _plain(self, source: Source, known: _Object, number: int, stored: memoryview) -> bytes:
+        crypt = self._lineage[source.volume].crypt
         return open_frame(known.header, number, stored, crypt, known.key)
 
     def _arrived(self, known: _Object, number: int, plain: bytes) -> None:
@@ -297,11 +324,17 @@ class Fetcher:
             # Frames that are on disk need not be got.
             wanted = wanted if self._disk is None else await self._not_on_disk(source, wanted)
             near = next(iter(_merged([-1, *wanted])))[-1] + 1
-            data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
-            header = self._decoded(source, data, key)
+            try:
+                data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
+                header = self._decoded(source, data, key)
+            except Corrupt:
+                data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
+                header = self._decoded(source, data, key)
             known = self._remember(source, header)
-            self._take(known, memoryview(data))
+            self._take(source, known, memoryview(data))
         except Exception as failure:
+            if isinstance(failure, Corrupt):
+                self._log.critical("{why}", why=str(failure))
             for waiter in self._opening.pop(source):
                 waiter.errback(type(failure)(*failure.args))
             return
@@ -312,10 +345,14 @@ class Fetcher:
         """All of what is wanted if the first is not there, else nothing."""
         disk, identity = self._disk, self._identity(source)
         assert disk is not None
-        there = await self._environment.call_in_thread(disk.get, identity, wanted[0])
+        try:
+            there = await self._environment.call_in_thread(disk.get, identity, wanted[0])
+        except Exception as failure:
+            self._log.error("the disk cache cannot be read: {why!r}", why=failure)
+            return wanted
         return wanted if there is None else ()
 
-    def _take(self, known: _Object, data: memoryview) -> None:
+    def _take(self, source: Source, known: _Object, data: memoryview) -> None:
         """Keep the frames that came with a header."""
         header = known.header
         kept: dict[int, memoryview] = {}
@@ -325,7 +362,7 @@ class Fetcher:
             if len(stored) < frame.stored_length:
                 break
             try:
-                plain = self._plain(known, number, stored)
+                plain = self._plain(source, known, number, stored)
             except Corrupt:
                 break  # whoever wants it gets it again, and finds out
             self._memory.put((known.identity, number), plain)
