@@ -106,16 +106,18 @@ class Operator:
             await self._compare_changes(snapshot)
 
     async def _grow(self):
-        simulation = self._simulation
-        size = simulation.size + 512 * self._random.choice((1, 8, 128, 32768, 40000))
+        session, simulation = self._session, self._simulation
+        size = max(session.sizes) + 512 * self._random.choice((1, 8, 128, 32768, 40000))
         if size > simulation.first_size + 128 * MIB:
             return
-        simulation.wanted_size = size
+        session.sizes.add(size)
         answer = await self._ask(
-            f"grow to {size}", lambda: self._subject.grow(self._session.volume, size)
+            f"grow to {size}", lambda: self._subject.grow(session.volume, size)
         )
         if self._succeeded(answer):
-            simulation.grown(size)
+            session.sizes = {size}
+            if session.left_size not in (None, size):
+                raise Wrong(f"grown to {size}, but the next writer found {session.left_size}")
 
     async def _rollback(self):
         """Back to a snapshot; clients wait meanwhile."""
@@ -219,6 +221,8 @@ class Operator:
             simulation.note("operator failed", text, type(error).__name__)
             if isinstance(error, UnknownExport) and session.superseded:
                 return answer
+            if isinstance(error, StoreError) and simulation.profile.errors:
+                return answer
             if not isinstance(error, StorageError):
                 answer.raiseException()
             session.permit(text, error)
@@ -239,6 +243,7 @@ class Clone:
         self._snapshot = snapshot
         self._prefix = prefix
         self._branch = None
+        self._process = None
 
     async def make(self):
         """False if it could not be made."""
@@ -275,6 +280,8 @@ class Clone:
     async def check(self):
         """At the end: it holds what it should."""
         for _ in range(3):
+            if self._process is not None:
+                self._process.kill()
             attached = await self._attach()
             if attached is not None:
                 attached[0].kill()
@@ -283,14 +290,19 @@ class Clone:
 
     async def _attach(self):
         simulation = self._simulation
-        process = simulation.process(self._prefix)
+        process = self._process = simulation.process(self._prefix)
         attached = simulation.subject.attach(process, self._prefix)
         volume = await simulation.answer(process, attached, f"attach {self._prefix}")
+        if not process.alive:
+            return None
         if isinstance(volume, Failure):
             volume.trap(*_REFUSALS)
             process.kill()
             return None
-        observed, unknown = await simulation.read_all(process, volume)
+        read = await simulation.read_all(process, volume)
+        if not process.alive:
+            return None
+        observed, unknown = read
         if unknown:
             process.kill()
             return None

@@ -34,6 +34,8 @@ class Session:
         self.fenced = False
         self.closing = False
         self.superseded = False
+        self.sizes = {volume.info.size}  # those that the disk may have
+        self.left_size = None
         self.paused = False
         self.ending = False
         self.in_flight = 0

@@ -79,7 +79,7 @@ class Simulation:
         self.size, zones = self.random.choice(
             [layout for layout in profile.layouts if layout[0] <= subject.largest]
         )
-        self.first_size = self.wanted_size = self.size
+        self.first_size = self.size
         self.prefix = PREFIX
         self.clones = []
         self.zones = Zones(zones)
@@ -137,10 +137,6 @@ class Simulation:
     def run_beside(self, coroutine):
         """A `Deferred` of its end; failures end the run."""
         return Deferred.fromCoroutine(coroutine).addErrback(self.failed, "beside")
-
-    def grown(self, size):
-        """The disk certainly has that size now."""
-        self.size = max(self.size, size)
 
     def process(self, name):
         """A new one."""
@@ -348,6 +344,8 @@ class Simulation:
             process.client.before_step = lambda: None
             self.counts["attached"] += 1
             session = Session(self, process, volume, Branch(self.zones, found, self.moment))
+            if previous is not None:
+                previous.left_size = volume.info.size
             if previous is not None and previous.process.alive:
                 self.counts["takeovers"] += 1
                 self._retire(previous, found)
@@ -356,10 +354,9 @@ class Simulation:
 
     async def _find(self, process, volume, previous):
         """What a new writer sees; None if it does not live to see all of it."""
-        size = volume.info.size
-        if size not in (self.size, self.wanted_size):
-            raise Wrong(f"the disk has {size} bytes, expected {self.size} or {self.wanted_size}")
-        self.size = self.wanted_size = size
+        sizes = {self.size} if previous is None else previous.sizes
+        if volume.info.size not in sizes:
+            raise Wrong(f"the disk has {volume.info.size} bytes, expected {sorted(sizes)}")
         read = await self.read_all(process, volume)
         if read is DEAD:
             return None
