@@ -56,6 +56,8 @@ class ReadAhead:
         self._most = most
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         self._names = 0
+        #: Streams by where they have got to, in units of `_SLACK`; of several the newest.
+        self._places: dict[int, int] = {}
 
     def after(self, offset: int, length: int, beyond: Beyond) -> tuple[int, int] | None:
         """
@@ -70,18 +72,30 @@ class ReadAhead:
         name = self._stream_of(offset, beyond)
         if name is not None:
             self._streams.move_to_end(name)
-            return self._follow(self._streams[name], offset + length, length, beyond)
+            stream = self._streams[name]
+            self._leave(name, stream)
+            guess = self._follow(stream, offset + length, length, beyond)
+            self._places[stream.reached // _SLACK] = name
+            return guess
         self._names += 1
         self._streams[self._names] = _Stream(offset + length, offset + length)
+        self._places[(offset + length) // _SLACK] = self._names
         if len(self._streams) > _STREAMS:
-            self._streams.popitem(last=False)
+            self._leave(*self._streams.popitem(last=False))
         return None
+
+    def _leave(self, name: int, stream: _Stream) -> None:
+        place = stream.reached // _SLACK
+        if self._places.get(place) == name:
+            del self._places[place]
 
     def _stream_of(self, offset: int, beyond: Beyond) -> int | None:
         """The name of the stream that a read belongs to."""
-        for name in reversed(self._streams):
-            if _near(self._streams[name].reached, offset):
-                return name
+        place = offset // _SLACK
+        for near in (place, place + 1, place - 1):
+            there = self._places.get(near)
+            if there is not None and _near(self._streams[there].reached, offset):
+                return there
         for name in reversed(self._streams):
             stream = self._streams[name]
             if stream.window:
