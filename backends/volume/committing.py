@@ -23,10 +23,11 @@ from backends.volume.condition import Condition
 from backends.volume.environment import Environment, Options
 from backends.volume.header import max_extents
 from backends.volume.names import Names
-from backends.volume.recent import MAX_TOUCHES, Recent
+from backends.volume.recent import Recent
 from backends.volume.sealing import Sealed
 from backends.volume.segment import Run, Segment
-from backends.volume.units import FRAME, SECTOR, WINDOW
+from backends.volume.units import FRAME, LARGEST_WRITE, WINDOW
+from backends.volume.zero_blocks import MOST_BLOCKS
 from gateway.errors import Fenced, Unavailable
 from gateway.interfaces import NowOrLater
 
@@ -95,9 +96,10 @@ class Committer:
         self._age: Any = None
         self._deadline: Any = None
         self._last_failure = ""
-        # A header has room for two extents of each change, beside its frames.
-        frames = -(-options.object_bytes // FRAME) + 1
-        self._touches = max(min(MAX_TOUCHES, max_extents(frames) // 2 - 1), 1)
+        # A header has room for two extents of each change (one of its own, one by cutting
+        # another) and for the pieces of a last write, beside the frames of all of it.
+        frames = -(-(options.object_bytes + LARGEST_WRITE) // FRAME) + 1
+        self._touches = (max_extents(frames) - MOST_BLOCKS) // 2 - 4
         self.stored_lsn = 0
         condition.watch(self._failed)
 
@@ -107,12 +109,6 @@ class Committer:
         return self._next_slot + len(self._queue)
 
     @property
-    def room(self) -> int:
-        """Bytes of data that the open segment takes before it is full; whole sectors."""
-        left = self._options.object_bytes - self._recent.open.taken
-        return max(left // SECTOR, 1) * SECTOR
-
-    @property
     def idle(self) -> bool:
         """Whether everything that was ever written is stored."""
         return not self._recent.open.touches and self._stored_id == self._sealed_id
@@ -120,6 +116,8 @@ class Committer:
     def touched(self) -> None:
         """The open segment has changed: seal it if it is full, else before long."""
         segment = self._recent.open
+        if not segment.touches:
+            return
         if segment.taken >= self._options.object_bytes or segment.touches >= self._touches:
             self.seal()
         elif self._age is None:

@@ -11,10 +11,6 @@ from backends.volume.units import MAX_SECTORS, SECTOR
 from backends.volume.values import ABSENT, DATA, data, index, kind, marked
 from gateway.interfaces import Buffer
 
-#: Most changes that one segment takes. A change adds two extents at most (one of
-#: its own, one by cutting another), so a header always has room for them.
-MAX_TOUCHES = 1900
-
 
 class StoredSegment:
     """

@@ -23,6 +23,9 @@ LEAF_PAGES = 4096
 #: Bytes; no header is longer, so a reader that gets these has all of it.
 HEADER_LIMIT = 64 * KIB
 
+#: Bytes; nobody hands in a longer write.
+LARGEST_WRITE = 32 * MIB
+
 #: Bytes of data at which an object is sealed.
 OBJECT_BYTES = 8 * MIB
 

@@ -99,7 +99,8 @@ class Writer:
     def _mark(self, start: int, end: int, state: int, fua: bool) -> NowOrLater[None]:
         def apply() -> NowOrLater[None]:
             if start < end:
-                self._mark_now(start, end, state)
+                self._lay_empty(start, end, state)
+                self._committer.touched()
             return self.flush() if fua else None
 
         return self._intake.submit(0, apply)
@@ -112,37 +113,30 @@ class Writer:
 
     def take(self, start: int, payload: Buffer, lsn: int = 0) -> None:
         """
-        Change whole sectors now.
-
-        Blocks of zeroes cost no bytes, and nothing at all where zeroes are already.
+        Change whole sectors now; all of it goes into one segment.
 
         Args:
             lsn: of the journal record that it comes from; 0 to make one.
         """
-        recent, committer = self._recent, self._committer
+        self._lay(start, payload, lsn)
+        self._committer.touched()
+
+    def _lay(self, start: int, payload: Buffer, lsn: int = 0) -> None:
+        """Blocks of zeroes cost no bytes, and nothing at all where zeroes are already."""
+        recent = self._recent
         changed = False
         for first, last, piece in zero_blocks.split(start, payload):
             if piece is None and self._reader.reads_zero(first, last):
                 continue
-            if changed:
-                committer.touched()
-            elif self.journaling is not None:
+            if not changed and self.journaling is not None:
                 lsn = self.journaling.write(start, payload)
             changed = True
             if piece is None:
                 recent.mark(first, last, ZERO)
-                continue
-            while len(piece) > (room := committer.room):
-                recent.write(first, piece[:room])
-                committer.touched()
-                first += room // SECTOR
-                piece = piece[room:]
-            recent.write(first, piece)
-        if changed:
-            if lsn:
-                # Segments that were filled on the way lack a part of the record.
-                recent.open.lsn = lsn
-            committer.touched()
+            else:
+                recent.write(first, piece)
+        if changed and lsn:
+            recent.open.lsn = lsn
 
     # -- requests that cut sectors
 
@@ -183,30 +177,32 @@ class Writer:
             return bytes(sector)
 
         def apply() -> NowOrLater[None]:
-            first, last = start, end
-            if first in edges:
-                self.take(first, patched(first))
-                first += 1
-            if last - 1 in edges and last - 1 >= first:
-                self.take(last - 1, patched(last - 1))
-                last -= 1
-            if first < last:
-                if payload is None:
-                    self._mark_now(first, last, state)
-                else:
-                    at = first * SECTOR - offset
-                    self.take(first, memoryview(payload)[at : at + (last - first) * SECTOR])
+            # After a crash all of it is there, or nothing: one segment takes it.
+            first, last = start + (start in edges), end - (end - 1 in edges and end - 1 > start)
+            head = patched(start) if first > start else b""
+            tail = patched(last) if last < end else b""
+            if payload is None:
+                if head:
+                    self._lay(start, head)
+                if tail:
+                    self._lay(last, tail)
+                if first < last:
+                    self._lay_empty(first, last, state)
+            else:
+                at = first * SECTOR - offset
+                middle = memoryview(payload)[at : at + (last - first) * SECTOR]
+                self._lay(start, b"".join((head, middle, tail)))
+            self._committer.touched()
             return self.flush() if fua else None
 
         return self._intake.submit(length if payload is not None else 2 * SECTOR, apply, prepare)
 
-    def _mark_now(self, start: int, end: int, state: int) -> None:
+    def _lay_empty(self, start: int, end: int, state: int) -> None:
         # What is so already needs no record; whether that is durable a flush will see to.
         if not self._is_already(start, end, state):
             if self.journaling is not None:
                 self.journaling.mark(self._recent.open, start, end, state)
             self._recent.mark(start, end, state)
-            self._committer.touched()
 
     async def _read_edges(self, pending: list[int], edges: dict[int, bytes]) -> None:
         for edge in pending:
