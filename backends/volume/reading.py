@@ -207,7 +207,14 @@ class Reader:
         guess = self._read_ahead.after(offset, length, self._beyond)
         if guess is not None:
             start, end = guess[0] // SECTOR, -(-guess[1] // SECTOR)
-            Deferred.fromCoroutine(self.warm(start, end))
+            Deferred.fromCoroutine(self._get_ready(start, end))
+
+    async def _get_ready(self, start: int, end: int) -> None:
+        # All at once, unlike `warm`: a guess is as much data as is wanted, however far it reaches.
+        try:
+            await self._fetch(await self._found(start, end))
+        except StorageError:
+            pass
 
     def _beyond(self, offset: int, length: int) -> int:
         start, sectors = -(-offset // SECTOR), -(-length // SECTOR)
