@@ -1,0 +1,383 @@
+"""Frames come once however many want them, checked, from the nearest place that has them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+
+from backends.objects.contract import Garbled, Transient
+from backends.objects.memory import MemoryStore
+from backends.volume.environment import Environment
+from backends.volume.fetching import Fetcher
+from backends.volume.frame_cache import FrameCache
+from backends.volume.header import Codec, Extent, Kind
+from backends.volume.keys import Crypt
+from backends.volume.lineage import Lineage, Member, Source
+from backends.volume.names import Names
+from backends.volume.sealing import seal
+from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
+from backends.volume.values import DATA
+from gateway.errors import Corrupt, Unavailable
+from gateway.info import MIB
+from tests.doubles.held_store import HeldStore
+
+UUID, PARENT, WRITER = bytes([7] * 16), bytes([8] * 16), bytes([9] * 16)
+SLOT = Source(0, Kind.DATA, 0, 3)
+#: Frames that do not come along with the header.
+FAR = 40
+
+
+class Host:
+    """One object of 64 frames of data that does not compress."""
+
+    def __init__(self, holds=(), codec=Codec.NONE, key=None, disk=None, cache=64 * MIB):
+        self.objects = MemoryStore()
+        self.store = HeldStore(self.objects, holds)
+        self.crypt = None if key is None else Crypt(key, UUID)
+        parent = None if key is None else Crypt(key[::-1], PARENT)
+        members = [Member(UUID, Names("own"), self.crypt), Member(PARENT, Names("old"), parent)]
+        self.lineage = Lineage(members)
+        self.codec = codec
+        environment = Environment(
+            clock=Clock(),
+            random=random.Random(1),
+            secret_bytes=bytes,
+            wall=lambda: 0,
+            call_in_thread=maybeDeferred,
+            host="here",
+        )
+        self.memory = FrameCache(cache)
+        self.fetcher = Fetcher(self.store, self.lineage, self.memory, disk, environment)
+        self.disk = disk
+        self.data = random.Random(5).randbytes(64 * FRAME - SECTOR)
+        self.make(SLOT, self.data)
+
+    def make(self, source, plain):
+        member = self.lineage[source.volume]
+        moved = source.kind == Kind.MOVED
+        extent = Extent(0, len(plain) // SECTOR, DATA, 0)
+        self.sealed = seal(
+            source.kind, member.uuid, WRITER, source.epoch or 1,
+            9 if moved else source.number, source.number if moved else 0,
+            0, [extent], [plain], self.codec, member.crypt,
+        )  # fmt: skip
+        self.objects.put(self.lineage.key(source), self.sealed.parts, False)
+
+    def body(self):
+        got = []
+        self.objects.get(self.lineage.key(SLOT), 0, 1 << 30).addCallback(got.append)
+        return bytearray(got[0])
+
+    def damage(self, at, length=1):
+        body = self.body()
+        for position in range(at, at + length):
+            body[position] ^= 0x55
+        self.objects.put(self.lineage.key(SLOT), [body], False)
+
+    def damage_frame(self, number):
+        self.damage(self.sealed.header.frame_offset(number) + 11)
+
+    def read(self, *frames, source=SLOT):
+        """What a read of whole frames came to: a list that gets the bytes."""
+        answers = []
+        ranges = [(frame * FRAME_SECTORS, FRAME_SECTORS) for frame in frames]
+        Deferred.fromCoroutine(self.fetcher.read(source, ranges)).addCallback(
+            lambda found: [b"".join(pieces) for pieces in found]
+        ).addBoth(answers.append)
+        return answers
+
+    def frame(self, number):
+        return self.data[number * FRAME : (number + 1) * FRAME]
+
+    def gets(self):
+        return sum(verb == "get" for verb, _ in self.store.calls)
+
+
+def failed_with(answers, kind):
+    return len(answers) == 1 and getattr(answers[0], "check", lambda _: None)(kind) is kind
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is logged as critical."""
+    texts = []
+    monkeypatch.setattr(Logger, "critical", lambda self, text, **why: texts.append(why["why"]))
+    return texts
+
+
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.ZSTD])
+@pytest.mark.parametrize("key", [None, bytes(range(32))])
+def test_ranges_of_any_shape_are_read(codec, key):
+    host = Host(codec=codec, key=key)
+    rng = random.Random(2)
+    sectors = len(host.data) // SECTOR
+    for _ in range(20):
+        ranges = []
+        for _ in range(rng.randrange(1, 4)):
+            start = rng.randrange(sectors)
+            ranges.append((start, rng.randrange(1, min(400, sectors - start) + 1)))
+        answers = []
+        Deferred.fromCoroutine(host.fetcher.read(SLOT, ranges)).addBoth(answers.append)
+        for (start, length), pieces in zip(ranges, answers[0], strict=True):
+            wanted = host.data[start * SECTOR : (start + length) * SECTOR]
+            assert b"".join(pieces) == wanted
+            assert b"".join(host.fetcher.cached(SLOT, start, length)) == wanted
+    assert not host.fetcher.busy
+
+
+def test_moved_objects_and_those_of_ancestors_have_names_and_keys_of_their_own():
+    host = Host(key=bytes(range(32)))
+    rng = random.Random(3)
+    for source in (
+        Source(0, Kind.MOVED, 4, 2),
+        Source(1, Kind.DATA, 0, 3),
+        Source(1, Kind.MOVED, 4, 2),
+    ):
+        plain = rng.randbytes(FRAME)
+        host.make(source, plain)
+        assert host.read(0, source=source) == [[plain]]
+        assert b"".join(host.fetcher.cached(source, 0, FRAME_SECTORS)) == plain
+
+
+def test_nothing_is_cached_that_was_not_read():
+    host = Host()
+    assert host.fetcher.cached(SLOT, 0, 1) is None
+    host.read(FAR)
+    assert host.fetcher.cached(SLOT, (FAR + 1) * FRAME_SECTORS - 1, 2) is None
+
+
+def test_frames_in_memory_are_found_though_the_header_was_forgotten(monkeypatch):
+    """A large disk has more objects than headers are kept."""
+    monkeypatch.setattr("backends.volume.fetching._HEADERS", 2)
+    host = Host()
+    host.read(FAR)
+    for number in range(10, 14):
+        host.make(Source(0, Kind.DATA, 0, number), bytes(SECTOR))
+        host.read(0, source=Source(0, Kind.DATA, 0, number))
+    gets = host.gets()
+    assert b"".join(host.fetcher.cached(SLOT, FAR * FRAME_SECTORS, 8)) == host.frame(FAR)[:4096]
+    assert host.gets() == gets
+
+
+def test_who_wants_what_is_coming_waits_for_it():
+    """One header, one get for each frame, whoever asks."""
+    host = Host(holds=["get"])
+    first, second = host.read(FAR), host.read(FAR, 60)
+    assert len(host.store.held) == 1  # the header
+    host.store.answer()
+    assert len(host.store.held) == 2
+    third = host.read(FAR)
+    assert len(host.store.held) == 2 and host.fetcher.busy == {SLOT: 3}
+    host.store.answer()
+    assert first == [[host.frame(FAR)]] and third == first and not second
+    host.store.answer()
+    assert second == [[host.frame(FAR), host.frame(60)]]
+    assert not host.fetcher.busy
+
+
+def test_frames_close_to_each_other_come_with_one_get():
+    """A gap of three frames is got along, a longer one is not; the gap is kept as well."""
+    host = Host()
+    host.read(20)
+    host.store.calls.clear()
+    assert host.read(30, 34, 39) == [[host.frame(30), host.frame(34), host.frame(39)]]
+    assert host.gets() == 2
+    assert host.fetcher.cached(SLOT, 32 * FRAME_SECTORS, 1) is not None
+
+
+def test_frames_at_the_start_come_with_the_header():
+    host = Host()
+    assert host.read(0, 2) == [[host.frame(0), host.frame(2)]]
+    assert host.gets() == 1
+
+
+def test_a_damaged_frame_is_got_a_second_time_and_then_named(said):
+    host = Host()
+    host.read(20)
+    host.damage_frame(FAR)
+    host.store.calls.clear()
+    answers = host.read(FAR)
+    assert failed_with(answers, Corrupt) and host.gets() == 2
+    (text,) = said
+    assert text == str(answers[0].value)
+    assert host.lineage.key(SLOT) in text and f"frame {FAR}" in text
+
+
+def test_a_frame_that_came_damaged_once_is_fine():
+    host = Host(holds=["get"])
+    body = host.body()
+    first = host.read(FAR)
+    host.store.answer()
+    host.damage_frame(FAR)
+    host.store.answer()
+    host.objects.put(host.lineage.key(SLOT), [body], False)
+    assert not first
+    host.store.answer()
+    assert first == [[host.frame(FAR)]]
+
+
+def test_damage_fails_those_who_asked_for_it_and_nobody_else(said):
+    """Frames that were got together, or along, stand for themselves."""
+    host = Host(holds=["get"])
+    host.read(20)
+    host.store.answer()
+    host.store.answer_all()
+    host.damage_frame(FAR + 1)
+    gap = host.read(FAR, FAR + 2)
+    host.store.answer_all()
+    assert gap == [[host.frame(FAR), host.frame(FAR + 2)]] and not said
+    host.damage_frame(50)
+    both, well = host.read(50, 51), host.read(51)
+    host.store.answer_all()
+    assert failed_with(both, Corrupt)
+    assert well == [[host.frame(51)]]
+    assert len(said) == 1
+
+
+def test_an_object_that_is_too_short_is_corrupt(said):
+    host = Host()
+    host.read(20)
+    host.objects.put(host.lineage.key(SLOT), [host.body()[: -FRAME - 5]], False)
+    assert host.read(FAR) == [[host.frame(FAR)]]
+    answers = host.read(63)
+    assert failed_with(answers, Corrupt) and "short" in str(answers[0].value)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_an_object_that_is_missing_is_corrupt(opened, said):
+    host = Host()
+    if opened:
+        host.read(20)
+    host.objects.delete([host.lineage.key(SLOT)])
+    answers = host.read(FAR)
+    assert failed_with(answers, Corrupt) and "missing" in str(answers[0].value)
+    assert len(said) == 1 and not host.fetcher.busy
+
+
+def test_a_damaged_header_is_got_a_second_time_and_fails_all_who_wait(said):
+    host = Host(holds=["get"])
+    host.damage(20)
+    first, second = host.read(1), host.read(FAR)
+    host.store.answer_all()
+    assert failed_with(first, Corrupt) and failed_with(second, Corrupt)
+    assert host.gets() == 2 and len(said) == 1
+    assert host.lineage.key(SLOT) in said[0]
+    host.damage(20)
+    again = host.read(1)
+    host.store.answer_all()
+    assert again == [[host.frame(1)]]
+
+
+def test_an_intact_object_in_the_wrong_place_is_corrupt(said):
+    host = Host()
+    host.objects.put(host.lineage.key(Source(0, Kind.DATA, 0, 4)), [host.body()], False)
+    assert failed_with(host.read(0, source=Source(0, Kind.DATA, 0, 4)), Corrupt)
+
+
+def test_a_map_that_points_behind_the_end_is_corrupt():
+    host = Host()
+    answers = host.read(64)
+    assert failed_with(answers, Corrupt) and "64" in str(answers[0].value)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_store_that_does_not_answer_is_unavailable_and_nobody_waits_for_ever(opened, said):
+    host = Host(holds=["get"])
+    if opened:
+        host.read(20)
+        host.store.answer_all()
+    first, second = host.read(FAR), host.read(FAR)
+    host.store.answer(0, Transient("503"))
+    assert failed_with(first, Unavailable) and failed_with(second, Unavailable)
+    third = host.read(FAR)
+    host.store.answer_all()
+    assert third == [[host.frame(FAR)]] and not said
+
+
+def test_an_answer_that_contradicts_itself_is_asked_for_again():
+    host = Host(holds=["get"])
+    answers = host.read(FAR)
+    host.store.answer(0, Garbled("short"))
+    host.store.answer(0)
+    host.store.answer(0, Garbled("short"))
+    host.store.answer(0)
+    assert answers == [[host.frame(FAR)]]
+
+
+def test_what_was_just_stored_is_known_without_the_store():
+    host = Host()
+    host.fetcher.learn(SLOT, host.sealed.header, host.data)
+    assert host.read(0, 63) == [[host.frame(0), host.frame(63)]]
+    assert host.gets() == 0
+
+
+def test_a_header_with_its_extents_for_who_needs_those():
+    host = Host()
+    got = []
+    Deferred.fromCoroutine(host.fetcher.header(SLOT)).addBoth(got.append)
+    assert got[0].extents == host.sealed.header.extents
+    assert host.store.calls == [("get", host.lineage.key(SLOT))]
+    assert len(host.body()) > HEADER_LIMIT
+
+
+class Disk:
+    """A disk cache that can be told to fail."""
+
+    def __init__(self):
+        self.frames = {}
+        self.fails = False
+
+    def get(self, identity, frame):
+        if self.fails:
+            raise OSError("EIO")
+        return self.frames.get((identity, frame))
+
+    def put(self, identity, frame, data):
+        if self.fails:
+            raise OSError("EIO")
+        self.frames[identity, frame] = data
+
+
+def test_frames_on_disk_need_no_get_but_the_header():
+    disk = Disk()
+    host = Host(key=bytes(range(32)), disk=disk)
+    host.read(FAR)
+    assert host.frame(FAR) not in disk.frames.values()  # as they are stored: encrypted
+    host.memory._frames.clear()
+    host.store.calls.clear()
+    assert host.read(FAR) == [[host.frame(FAR)]]
+    assert host.gets() == 0
+
+
+def test_a_frame_that_is_damaged_on_disk_comes_from_the_store():
+    disk = Disk()
+    host = Host(disk=disk)
+    host.read(FAR)
+    host.memory._frames.clear()
+    disk.frames = {key: b"?" + frame[1:] for key, frame in disk.frames.items()}
+    assert host.read(FAR) == [[host.frame(FAR)]]
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_disk_cache_that_fails_is_passed_by(opened):
+    disk = Disk()
+    host = Host(disk=disk)
+    if opened:
+        host.read(20)
+    disk.fails = True
+    assert host.read(FAR) == [[host.frame(FAR)]]
+    assert not host.fetcher.busy
+
+
+def test_threads_that_fail_leave_nobody_waiting():
+    host = Host(disk=Disk())
+    host.read(20)
+    object.__setattr__(host.fetcher._environment, "call_in_thread", lambda *_: fail(OSError()))
+    assert host.read(FAR) == [[host.frame(FAR)]]
+    object.__setattr__(host.fetcher._environment, "call_in_thread", lambda f, *a: succeed(f(*a)))
+    assert host.read(FAR + 9) == [[host.frame(FAR + 9)]]
