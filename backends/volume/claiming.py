@@ -44,7 +44,8 @@ async def claim(
         if found is None:
             raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
         last = found.superblock
-        lineage = unlock(found, names, source)
+        # In a thread: a passphrase takes a while, on purpose.
+        lineage: Lineage = await environment.call_in_thread(unlock, found, names, source)
         note = last.journal
         if note is not None and (journal is None or journal.epoch < note.epoch):
             if not accept_loss:
