@@ -11,12 +11,12 @@ handed in, or any that was handed in later, and nothing else.
 After a crash the disk holds a prefix. Let T be the moment at which the newest
 change that shows was handed in. All that was answered before T must be there
 whole, and so must all that was answered before the last successful flush was
-handed in, and every durable write that was answered. Beyond that each sector
-may hold any later change. This is stronger than the table in which each sector
-is judged for itself: a disk that shows the late change and lost the early one
-is refused wherever the two lie. It allows what a log does: requests that
-overlap in time take effect in either order, and one that was not yet covered
-by a flush may be cut at a sector.
+handed in, and every durable write that was answered. A write that shows must
+show in all of its sectors. Beyond that each sector may hold any later change.
+This is stronger than the table in which each sector is judged for itself: a
+disk that shows the late change and lost the early one is refused wherever the
+two lie. It allows what a log does: requests that overlap in time take effect
+in either order.
 """
 
 from __future__ import annotations
@@ -291,11 +291,13 @@ class Branch:
         observed = bytes(observed)
         self._check_untouched(observed, unknown, histories)
         contents = {at: observed[at * SECTOR : (at + 1) * SECTOR] for at in histories}
+        whole = set()
         before = -1
         while threshold > before:
             before = threshold
+            known = len(whole)
             for at, history in histories.items():
-                floor_index = _newest_required(history, before, durable)
+                floor_index = _newest_required(history, before, durable, whole)
                 index = shows.get(at)
                 if index is None or index < floor_index:
                     index = shows[at] = self._shown(at, history, floor_index, contents[at])
@@ -303,6 +305,10 @@ class Branch:
                         self._complain(at, history, floor_index, contents[at], before)
                     if index >= 0:
                         threshold = max(threshold, history[index].submitted)
+                        if self._is_whole(at, history[index]):
+                            whole.add(history[index])
+            if len(whole) > known:
+                before = -1  # once more, with what these require
 
     # Inside.
 
@@ -388,6 +394,16 @@ class Branch:
         low = max(mutation.offset, start) - start
         return low, min(mutation.offset + mutation.length, start + SECTOR) - start
 
+    def _is_whole(self, at, mutation):
+        """
+        Whether a change that shows in a sector must show in all of its sectors: requests are
+        there whole or not at all. Zeroes may be another's; what failed may be torn.
+        """
+        if not mutation.number or mutation.ok is False:
+            return False
+        low, high = self._reach(at, mutation)
+        return high - low == SECTOR
+
     def _base(self, at):
         return self.base[at * SECTOR : (at + 1) * SECTOR]
 
@@ -419,8 +435,8 @@ class Branch:
         raise Wrong("\n".join(lines))
 
 
-def _newest_required(history, threshold, durable):
+def _newest_required(history, threshold, durable, whole=()):
     for index in range(len(history) - 1, -1, -1):
-        if history[index].required(threshold, durable):
+        if history[index] in whole or history[index].required(threshold, durable):
             return index
     return -1

@@ -122,7 +122,9 @@ class Operator:
     async def _rollback(self):
         """Back to a snapshot; clients wait meanwhile."""
         session, snapshot = self._session, self._any_snapshot()
-        if snapshot is None or snapshot.content is None:
+        if snapshot is not None and snapshot.content is None:
+            await self._compare_snapshot(snapshot)
+        if snapshot is None or snapshot.content is None or not session.alive:
             return
         session.paused = True
         try:
@@ -216,6 +218,7 @@ class Operator:
         simulation, session = self._simulation, self._session
         simulation.note("operator", session.process.name, text)
         answer = await simulation.answer(session.process, maybeDeferred(call), text)
+        simulation.count(text.split()[0] + (" failed" if isinstance(answer, Failure) else ""))
         if isinstance(answer, Failure):
             error = answer.value
             simulation.note("operator failed", text, type(error).__name__)

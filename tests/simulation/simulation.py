@@ -134,6 +134,10 @@ class Simulation:
             else:
                 self._failure = f"{text}\n{failure.getTraceback(elideFrameworkCode=True)}"
 
+    def count(self, what):
+        """For the summary of many runs."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
     def run_beside(self, coroutine):
         """A `Deferred` of its end; failures end the run."""
         return Deferred.fromCoroutine(coroutine).addErrback(self.failed, "beside")
@@ -221,6 +225,11 @@ class Simulation:
             globalLogPublisher.removeObserver(observe)
         if self._failure is None and self.store.violations:
             self._failure = "\n".join(self.store.violations)
+        for _, *what in self.store.trace:
+            if what[0] == "effect" and what[-1] == "done":
+                kind, key = what[-3:-1]
+                if kind in ("put", "delete"):
+                    self.count(f"{kind} {key.split('/')[1]}")
         return Report(
             self.seed,
             self.profile.name,

@@ -52,7 +52,7 @@ class VolumeSubject:
             object_bytes=object_bytes,
             upload_delay=random.choice((0.05, 0.5, 2.0)),
             dirty_limit=object_bytes * random.choice((2, 4, 16)),
-            flush_deadline=random.choice((30.0, 300.0)),
+            flush_deadline=random.choice((120.0, 300.0)),
             checkpoint_objects=random.randint(2, 8),
             checkpoint_delay=random.choice((0.3, 5.0, 60.0)),
             map_memory=random.choice((1, 4 * KIB, 64 * KIB)),
