@@ -88,6 +88,9 @@ class Upper(Protocol):
     def runs(self, start: int, end: int) -> list[Run]:
         """Runs of pages from ``start`` up to ``end``."""
 
+    def value(self, page: int) -> int:
+        """The value of one page."""
+
 
 R = TypeVar("R", bound=Runs)
 
@@ -118,8 +121,17 @@ class Paged(Generic[R]):
             limit: the most runs to return; the last of them is as long as it can be.
         """
         page = start >> PAGE_SHIFT
+        base = page << PAGE_SHIFT
+        if end - base <= PAGE_SECTORS:  # in one page: most requests are
+            runs = self._pages.get(page)
+            if runs is None:
+                return [(start, end, self._upper.value(page))]
+            found = runs.runs(start - base, end - base, base)
+            if limit is not None:
+                del found[limit:]
+            return found
         behind = (end - 1 >> PAGE_SHIFT) + 1
-        found: list[Run] = []
+        found = []
         while page < behind:
             runs = self._pages.get(page)
             base = page << PAGE_SHIFT
