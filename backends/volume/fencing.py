@@ -102,8 +102,8 @@ class Log:
 
     async def _put(self, slot: int) -> None:
         superblock = self._superblock
-        # The old writer starts nothing beyond its window, and its window cannot pass our fence.
-        resume = slot + 1 + WINDOW
+        # The old writer has stored slot - 1 at most, so it has tried nothing from here on.
+        resume = slot + WINDOW
         sealed = seal(
             Kind.FENCE,
             superblock.volume,
