@@ -160,7 +160,7 @@ class Applier:
             needs: dict[Need, None] = {}
             for start, length, _, _ in extents:
                 needs.update(dict.fromkeys(stored.map.needs(start, start + length, True)))
-            if len(needs) < 2:
+            if not needs:
                 return
             try:
                 await stored.supply(list(needs))

@@ -1,4 +1,4 @@
-"""Changes of any alignment take effect in order, wait for room in order, and cost what they must."""
+"""Changes of any alignment take effect in order, and wait for room in order."""
 
 from __future__ import annotations
 

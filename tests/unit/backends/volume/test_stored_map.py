@@ -1,0 +1,130 @@
+"""Parts of the map come once however many need them, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from backends.objects.contract import Transient
+from backends.objects.memory import MemoryStore
+from backends.volume.environment import Options
+from backends.volume.units import PAGE_SECTORS, SECTOR
+from backends.volume.values import HOLE, ZERO, data, kind
+from gateway.errors import Corrupt, Unavailable
+from tests.doubles.held_store import HeldStore
+from tests.doubles.volumes import VolumeHost
+
+SIZE = 1 << 40
+PAGE = PAGE_SECTORS * SECTOR
+SECTORS = SIZE // SECTOR
+
+
+class Bench:
+    """The map of a volume with data in the first pages, none of it in memory."""
+
+    def __init__(self, pages=4):
+        self.store = HeldStore(MemoryStore(), holds=())
+        options = Options(collect=False, upload_delay=1e9, checkpoint_delay=1e9)
+        self.host = VolumeHost(store=self.store, options=options)
+        volume = self.host.new(SIZE)
+        for page in range(pages):
+            self.host.settle(volume.write(page * PAGE + 4096, b"a" * 512, False))
+        self.host.settle(volume.close())
+        volume = self.host.again()
+        self.volume = volume
+        self.stored = volume._parts.stored
+        self.store.calls.clear()
+        self.store.holds.add("get")
+
+    def ensure(self, start, end):
+        answers = []
+        Deferred.fromCoroutine(self.stored.ensure(start, end)).addBoth(answers.append)
+        return answers
+
+
+def test_needs_are_joined():
+    bench = Bench()
+    first, second = bench.ensure(0, 16), bench.ensure(0, 2 * PAGE_SECTORS)
+    assert len(bench.store.held) == 1  # the leaf
+    bench.store.answer()
+    assert len(bench.store.held) == 1  # pages side by side
+    bench.store.answer()
+    assert first == [None] and second == [None]
+    assert not bench.stored.map.needs(0, 2 * PAGE_SECTORS)
+    assert bench.ensure(0, 16) == [None]
+    assert len(bench.store.calls) == 2
+
+
+@pytest.mark.parametrize("kind_of_failure", ["away", "gone", "torn", "nonsense"])
+def test_a_failure_reaches_all_who_need_it(kind_of_failure, monkeypatch, logged_failures):
+    """Also one that nobody expected."""
+    bench = Bench()
+    first, second = bench.ensure(0, 16), bench.ensure(0, 16)
+    key = bench.store.keys()[0]
+    expected = Corrupt
+    if kind_of_failure == "gone":
+        bench.store._store.delete([key])
+    elif kind_of_failure == "torn":
+        bench.store._store.put(key, [b"torn" * 100], False)
+    elif kind_of_failure == "nonsense":
+
+        def supply(need, plains):
+            raise ValueError("runs: got nonsense")
+
+        monkeypatch.setattr(type(bench.stored.map), "supply", lambda self, *args: supply(*args))
+    for _ in range(4):
+        while bench.store.held:
+            if kind_of_failure == "away":
+                expected = Unavailable
+                bench.store.answer(0, Transient("503"))
+            else:
+                bench.store.answer(0)
+    for answers in (first, second):
+        assert answers[0].check(expected) and key in str(answers[0].value)
+    assert not bench.stored._coming
+    logged_failures.take()
+
+
+def test_a_slice_that_was_superseded_meanwhile_is_not_missed():
+    """Whoever waited for it looks again."""
+    bench = Bench()
+    stored = bench.stored
+    answers = bench.ensure(0, 16)
+    bench.store.answer()  # the leaf
+    (key,) = bench.store.keys()
+    bench.store._store.delete([key])
+    stored.map.set(0, PAGE_SECTORS, HOLE)
+    bench.store.answer()
+    assert answers == [None]
+    assert stored.map.runs(0, 16) == [(0, 16, HOLE)]
+
+
+def test_whether_a_range_is_a_hole_or_zero_is_said_without_waiting():
+    """What is not known is none."""
+    bench = Bench()
+    stored = bench.stored
+    assert not stored.is_hole(0, 8) and not stored.reads_zero(0, 8)
+    bench.store.holds.clear()
+    bench.host.settle(stored.ensure(0, 4 * PAGE_SECTORS))
+    assert stored.is_hole(0, 8) and stored.reads_zero(0, 8)
+    assert not stored.is_hole(0, 9) and not stored.reads_zero(7, 9)
+    behind = 4 * PAGE_SECTORS
+    assert stored.is_hole(behind, SECTORS) and stored.reads_zero(behind, SECTORS)
+    assert stored.is_hole(3 * PAGE_SECTORS + 9, SECTORS)
+    stored.map.set(SECTORS - 1, SECTORS, ZERO)
+    assert not stored.is_hole(behind, SECTORS) and stored.reads_zero(behind, SECTORS)
+    stored.map.set(SECTORS - 2, SECTORS - 1, data(3, 0))
+    assert not stored.reads_zero(behind, SECTORS)
+    assert kind(stored.map.runs(SECTORS - 1, SECTORS)[0][2]) == ZERO
+
+
+def test_sources_have_the_names_of_objects():
+    bench = Bench(pages=1)
+    bench.store.holds.clear()
+    bench.host.settle(bench.stored.ensure(0, 16))
+    ((_, _, value),) = bench.stored.map.runs(8, 9)
+    number = value >> 24 & (1 << 38) - 1
+    source = bench.stored.source(number)
+    assert bench.stored.source(number) is source and source.volume == 0
+    key = bench.volume._parts.lineage.key(source)
+    assert bench.host.settle(bench.store.head(key)).size > 512
