@@ -123,8 +123,8 @@ def map_beyond_memory() -> Rows:
     """Random writes where the map is ten times what may be in memory, as 250 GiB all in blocks."""
     lab = Lab(options=Options(collect=False, map_memory=MIB))
     volume = workloads.fragmented(lab, GIB)
-    upload = workloads.random_writes(lab, volume, 20_000)
-    yield _upload("overhead of 20,000, fragmented 1 GiB, a tenth of its map in memory", upload)
+    upload = workloads.random_writes(lab, volume, 200_000)
+    yield _upload("overhead of 200,000, fragmented 1 GiB, a tenth of its map in memory", upload)
 
 
 def clearing() -> Rows:
