@@ -27,12 +27,11 @@ from backends.volume.environment import Environment, Options
 from backends.volume.fencing import Log
 from backends.volume.fetching import Fetcher, StoredFrames
 from backends.volume.frame_cache import FrameCache
-from backends.volume.header import Codec
+from backends.volume.header import Codec, Header
 from backends.volume.journal import Journal
 from backends.volume.keys import Crypt, KeySource
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind, Names
-from backends.volume.read_ahead import ReadAhead
 from backends.volume.read_only import ReadOnlyVolume
 from backends.volume.reading import Reader
 from backends.volume.recent import Recent
@@ -44,7 +43,7 @@ from backends.volume.superblock import JournalNote, Superblock
 from backends.volume.superblocks import newest, unlock
 from backends.volume.volume import Volume
 from backends.volume.writing import Writer
-from gateway.errors import ExportUnavailable
+from gateway.errors import Closed, ExportUnavailable
 
 
 @attrs.frozen(kw_only=True)
@@ -92,17 +91,32 @@ async def attach(
     tail = await log.fence()
     stored = await load(store, lineage, superblock.size, superblock.checkpoint, 0)
     parts = assemble(store, lineage, superblock, stored, log.end, environment, options, caches)
+    try:
+        await _bring_back(parts, stored, superblock, tail, journal)
+    except BaseException:
+        parts.condition.fail(Closed("the volume could not be opened"))
+        raise
+    volume = Volume(store, parts)
+    volume.upkeep.start()
+    return volume
+
+
+async def _bring_back(
+    parts: Attachment,
+    stored: StoredMap,
+    superblock: Superblock,
+    tail: list[Header],
+    journal: Journal | None,
+) -> None:
+    """What the log, and perhaps a journal, have behind the map."""
     for header in tail:
         segment = parts.recent.recover(header.position, header.extents)
         parts.applier.submit(StoredObject(segment, header))
     if journal is not None:
         noted = stored.lsn = 0 if superblock.journal is None else superblock.journal.lsn
         await replay(journal, max([noted, *(header.number for header in tail)]), parts)
-        note = JournalNote(environment.host, superblock.epoch, noted, superblock.written_ms)
+        note = JournalNote(parts.environment.host, superblock.epoch, noted, superblock.written_ms)
         await parts.authority.advance(journal=note)
-    volume = Volume(store, parts)
-    volume.upkeep.start()
-    return volume
 
 
 async def attach_read_only(
@@ -127,7 +141,9 @@ async def attach_read_only(
     found = await newest(store, names)
     if found is None:
         raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
-    superblock, lineage = found.superblock, unlock(found, names, source)
+    superblock = found.superblock
+    # A passphrase takes a while.
+    lineage = await environment.call_in_thread(unlock, found, names, source)
     tail = await Log(store, lineage, superblock, environment).read()
     stored = await load(store, lineage, superblock.size, superblock.checkpoint, 0)
     recent = Recent()
@@ -135,7 +151,7 @@ async def attach_read_only(
     for header in tail:
         recent.recover(header.position, header.extents)
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
-    reader = Reader(recent, stored, fetcher, ReadAhead(superblock.size))
+    reader = Reader(recent, stored, fetcher, fetcher.read_ahead(superblock.size))
     return ReadOnlyVolume(superblock.size, recent, stored, reader, lambda: None)
 
 
@@ -154,7 +170,7 @@ def assemble(
     recent = Recent()
     stored.limit = options.map_memory
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
-    reader = Reader(recent, stored, fetcher, ReadAhead(superblock.size))
+    reader = Reader(recent, stored, fetcher, fetcher.read_ahead(superblock.size))
     names, crypt = lineage.own.names, lineage.own.crypt
     authority = Authority(store, names, crypt, superblock, condition, environment)
     checkpointer = Checkpointer(

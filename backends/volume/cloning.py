@@ -87,7 +87,7 @@ async def _make(
     description: str,
 ) -> Superblock:
     parent = found.superblock
-    lineage = unlock(found, parent_names, source)
+    lineage = await environment.call_in_thread(unlock, found, parent_names, source)
     now = int(environment.wall() * 1000)
     child = Superblock(
         volume=uuid,
@@ -109,7 +109,7 @@ async def _make(
         crypt = Crypt(key, uuid)
         wraps = (await environment.call_in_thread(wrap, key, source, environment.secret_bytes),)
         child = attrs.evolve(child, wraps=wraps)
-        ancestor_keys = _keys(parent, source)
+        ancestor_keys = await environment.call_in_thread(_keys, parent, source)
         rewrap = lambda n: wrap_with_volume_key(  # noqa: E731
             ancestor_keys[n], key, environment.secret_bytes
         )

@@ -96,10 +96,9 @@ class Committer:
         self._age: Any = None
         self._deadline: Any = None
         self._last_failure = ""
-        # A header has room for two extents of each change (one of its own, one by cutting
-        # another) and for the pieces of a last write, beside the frames of all of it.
+        # Beside the frames of a last and long write, and its pieces, each of which may cut.
         frames = -(-(options.object_bytes + LARGEST_WRITE) // FRAME) + 1
-        self._touches = (max_extents(frames) - MOST_BLOCKS) // 2 - 4
+        self._most_extents = max_extents(frames) - 2 * MOST_BLOCKS - 8
         self.stored_lsn = 0
         condition.watch(self._failed)
 
@@ -118,7 +117,10 @@ class Committer:
         segment = self._recent.open
         if not segment.touches:
             return
-        if segment.taken >= self._options.object_bytes or segment.touches >= self._touches:
+        if (
+            segment.taken >= self._options.object_bytes
+            or segment.most_extents >= self._most_extents
+        ):
             self.seal()
         elif self._age is None:
             self._age = self._environment.clock.callLater(

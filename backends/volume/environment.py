@@ -62,7 +62,7 @@ class Options:
     dirty_limit: int = 96 * MIB
     flush_deadline: float = 300.0
     checkpoint_objects: int = 128
-    checkpoint_delay: float = 60.0
+    checkpoint_delay: float = 600.0
     map_memory: int = 64 * MIB
     collect: bool = True
     live_low: float = 0.75

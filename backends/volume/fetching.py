@@ -25,6 +25,7 @@ from backends.volume.frames import open_frame
 from backends.volume.header import Header, decode
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
+from backends.volume.read_ahead import MOST, ReadAhead
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
 from gateway.errors import Corrupt, StorageError, Unavailable
 
@@ -91,6 +92,15 @@ class Fetcher:
         self._opening: dict[Source, list[Deferred[_Object]]] = {}
         self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
         self.busy: dict[Source, int] = {}
+
+    def read_ahead(self, size: int) -> ReadAhead:
+        """
+        Guesses that the memory cache can hold until they are read.
+
+        Args:
+            size: of the disk in bytes.
+        """
+        return ReadAhead(size, min(MOST, self._memory.limit // 4))
 
     def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
         """The bytes, in pieces, if all of them are in memory."""

@@ -18,7 +18,7 @@ class FrameCache:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._frames: dict[Hashable, bytes] = {}  # the least recently used first
         self.bytes = 0
         self.hits = 0
@@ -41,6 +41,6 @@ class FrameCache:
         """Keep a frame, in the place of an earlier one; one larger than the limit is not kept."""
         self.bytes += len(frame) - len(self._frames.pop(key, b""))
         self._frames[key] = frame
-        while self.bytes > self._limit:
+        while self.bytes > self.limit:
             oldest = next(iter(self._frames))
             self.bytes -= len(self._frames.pop(oldest))

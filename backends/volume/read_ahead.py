@@ -15,7 +15,7 @@ import attrs
 from gateway.info import KIB, MIB
 
 #: The first guess, unless reads are longer; what each further one is multiplied by; the most.
-_FIRST, _FACTOR, _MOST = 128 * KIB, 4, 8 * MIB
+_FIRST, _FACTOR, MOST = 128 * KIB, 4, 8 * MIB
 
 #: Streams that are followed at once.
 _STREAMS = 32
@@ -51,7 +51,7 @@ class ReadAhead:
         most: bytes of the largest guess.
     """
 
-    def __init__(self, size: int, most: int = _MOST) -> None:
+    def __init__(self, size: int, most: int = MOST) -> None:
         self._size = size
         self._most = most
         self._streams: OrderedDict[int, _Stream] = OrderedDict()

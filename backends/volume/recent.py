@@ -63,13 +63,22 @@ class Recent:
         if len(runs) == 1 and runs[0][2] >= DATA and index(runs[0][2]) == segment.id:
             segment.overwrite(runs[0][2], payload)
             return
+        segment.most_extents += self._more(runs)
         self.overlay.set(start, end, segment.append(start, payload))
         self.held += len(payload) + TOUCH
 
     def mark(self, start: int, end: int, state: int) -> None:
         """Make a range ``HOLE`` or ``ZERO``."""
+        self.open.most_extents += self._more(self.overlay.runs(start, end, 2))
         self.overlay.set(start, end, self.open.mark(start, end, state))
         self.held += TOUCH
+
+    def _more(self, runs: list[Run]) -> int:
+        """How many extents a change may add where the overlay has these runs, the first two."""
+        # One of its own; only in the middle of a run of the same segment it leaves two of one.
+        only = runs[0][2]
+        is_inside = len(runs) == 1 and kind(only) != ABSENT and index(only) == self.open.id
+        return 2 if is_inside else 1
 
     def seal(self) -> tuple[Segment, list[Run]]:
         """

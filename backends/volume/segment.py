@@ -35,9 +35,21 @@ class Segment:
         extents: once gathered: sorted by sector, data sectors as in the object.
         plain: once gathered: the data of the object.
         taken: bytes that were appended.
+        most_extents: it will not have more of them.
     """
 
-    __slots__ = ("_buffer", "_moved", "_touched", "extents", "id", "lsn", "plain", "slot", "taken")
+    __slots__ = (
+        "_buffer",
+        "_moved",
+        "_touched",
+        "extents",
+        "id",
+        "lsn",
+        "most_extents",
+        "plain",
+        "slot",
+        "taken",
+    )
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -46,6 +58,7 @@ class Segment:
         self.extents: tuple[Extent, ...] = ()
         self.plain = b""
         self.taken = 0
+        self.most_extents = 0
         self._buffer: bytearray | None = bytearray()
         self._touched: list[tuple[int, int]] = []
         self._moved: tuple[list[int], list[int]] = ([], [])

@@ -12,7 +12,6 @@ from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.attachment import Attachment
 from backends.volume.checkpointing import load
 from backends.volume.listing import everything
-from backends.volume.read_ahead import ReadAhead
 from backends.volume.read_only import ReadOnlyVolume
 from backends.volume.reading import Reader
 from backends.volume.stored_map import StoredMap
@@ -154,7 +153,9 @@ class Snapshots:
         except BaseException:
             self._closed(snapshot.id)
             raise
-        reader = Reader(None, stored, self._parts.fetcher, ReadAhead(snapshot.size))
+        reader = Reader(
+            None, stored, self._parts.fetcher, self._parts.fetcher.read_ahead(snapshot.size)
+        )
         return ReadOnlyVolume(
             snapshot.size, None, stored, reader, lambda: self._closed(snapshot.id)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from backends.volume.attachment import Attachment
 from backends.volume.changes import changes
 from backends.volume.creating import check_size
 from backends.volume.extents import extents
+from backends.volume.keys import KeySource, unwrap_any, wrap
 from backends.volume.snapshots import Snapshots
 from backends.volume.units import SECTOR
 from backends.volume.upkeep import Upkeep
@@ -148,6 +150,27 @@ class Volume:
         """Make the map durable now, so that the next attachment reads less of the log."""
         await self._parts.settle()
         await self._parts.checkpointer.checkpoint()
+
+    async def change_key(self, opened_by: KeySource, opens: Sequence[KeySource]) -> None:
+        """
+        Have other keys or passphrases open the volume from now on; its data stays as it is.
+
+        Args:
+            opened_by: one that opens it now.
+            opens: all that will; at least one.
+
+        Raises:
+            KeyRefused: ``opened_by`` does not open it.
+            ExportUnavailable: the volume is not encrypted.
+        """
+        parts = self._parts
+        wraps = parts.authority.superblock.wraps
+        if not wraps or not opens:
+            raise ExportUnavailable("the volume is not encrypted, or nothing would open it")
+        secret, in_thread = parts.environment.secret_bytes, parts.environment.call_in_thread
+        key = await in_thread(unwrap_any, wraps, opened_by)
+        changed = [await in_thread(wrap, key, source, secret) for source in opens]
+        await parts.checkpointer.advance(wraps=tuple(changed))
 
     async def grow(self, size: int) -> None:
         """
