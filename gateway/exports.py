@@ -11,7 +11,8 @@ from zope.interface import implementer
 from gateway.config import ExportSpec
 from gateway.errors import UnknownExport
 from gateway.interfaces import IExportSource, IOffer, Resources
-from gateway.offers import Offer, count_of
+from gateway.offers import Offer
+from gateway.sharing import count_of
 
 
 class ExportTable:

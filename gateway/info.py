@@ -92,3 +92,33 @@ class Change:
 
     length: int
     dirty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """
+    A disk as it once was.
+
+    Attributes:
+        name: unique among the snapshots of its disk.
+        size: bytes of the disk then.
+        created: seconds since 1970, by the clock of the machine that took it.
+    """
+
+    name: str
+    size: int
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """
+    What giving space back came to.
+
+    Attributes:
+        emptied: objects whose live data was moved elsewhere.
+        swept: objects deleted that crashes had left behind.
+    """
+
+    emptied: int
+    swept: int

@@ -26,7 +26,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from gateway.info import Change, ExportInfo, Extent
+from gateway.info import Change, Collected, ExportInfo, Extent, SnapshotInfo
 
 T = TypeVar("T")
 NowOrLater: TypeAlias = "T | Deferred[T]"
@@ -34,9 +34,12 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 class IExport(Interface):
-    """An open disk of fixed size."""
+    """An open disk."""
 
-    info: ExportInfo = Attribute("an `ExportInfo`, constant while the export is open")
+    info: ExportInfo = Attribute(
+        "an `ExportInfo`, constant while the export is open, but for a size that `IVolume.grow` "
+        "makes larger: whoever asked before stays within what was said then"
+    )
 
     def read_into(offset: int, buffer: memoryview) -> bool:
         """
@@ -168,6 +171,70 @@ class IDerivedExports(Interface):
         """
 
 
+class IVolume(Interface):
+    """
+    What an `IExport` may provide as well: what its operator can do with the disk while it is open.
+
+    Everything answers when it is done and durable, and fails, beside what is
+    said below, with kinds of `gateway.errors.StorageError`. Calls overlap;
+    those that must not are done one after the other.
+    """
+
+    def snapshots() -> Deferred[list[SnapshotInfo]]:
+        """Those that can be read, the oldest first."""
+
+    def take_snapshot(name: str) -> Deferred[SnapshotInfo]:
+        """
+        Keep the disk as it is, with every change that was answered before this call.
+
+        Raises:
+            ExportUnavailable: the name is taken, or cannot be one.
+        """
+
+    def delete_snapshot(name: str) -> Deferred[None]:
+        """
+        Raises:
+            UnknownExport: there is no such snapshot.
+            ExportBusy: it is being read, or something else needs it.
+        """
+
+    def roll_back(name: str) -> Deferred[None]:
+        """
+        Make the disk what it was. The caller sees to it that nobody uses the
+        export until this is answered. The disk's size stays, and so do snapshots.
+
+        Raises:
+            UnknownExport: there is no such snapshot.
+        """
+
+    def clone(snapshot: str, name: str) -> Deferred[None]:
+        """
+        Make a volume that starts as a snapshot of this one and lies beside it, in the same store.
+
+        Args:
+            name: where in the store, as its own export's settings will call it.
+
+        Raises:
+            UnknownExport: there is no such snapshot.
+            ExportUnavailable: the name is taken, or cannot be one.
+        """
+
+    def grow(size: int) -> Deferred[None]:
+        """
+        Args:
+            size: bytes, not less than there are.
+
+        Raises:
+            ExportUnavailable: the disk cannot have that size.
+        """
+
+    def collect() -> Deferred[Collected]:
+        """Give space back to the store that nothing needs any more."""
+
+    def facts() -> Deferred[dict[str, int | str]]:
+        """What is cheap to know, for people and graphs; the keys of numbers tell their unit."""
+
+
 @attrs.frozen
 class Resources:
     """
@@ -224,6 +291,10 @@ class IStorageProvider(Interface):
             ExportBusy: another holder.
             ExportUnavailable: with the reason.
         """
+
+
+class IVolumeProvider(IStorageProvider):
+    """A provider whose exports provide `IVolume` unless they are read-only."""
 
 
 class IOffer(Interface):

@@ -12,7 +12,7 @@ from zope.interface import implementer
 from gateway.config import ExportSpec
 from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
 from gateway.interfaces import IDerivedExports, IExport, IOffer, NowOrLater, Resources
-from gateway.sharing import SharedExport, State
+from gateway.sharing import SharedExport, State, count_of
 
 
 @implementer(IOffer)
@@ -153,8 +153,3 @@ class DerivedOffer(SharedExport):
 
     def _let_go(self) -> None:
         self._base.release()
-
-
-def count_of(users: int) -> str:
-    """For people."""
-    return f"{users} client{'s' if users > 1 else ''}"

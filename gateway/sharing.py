@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gateway.errors import ExportUnavailable
+from gateway.errors import ExportBusy, ExportUnavailable
 from gateway.interfaces import IExport, NowOrLater
+
+T = TypeVar("T")
 
 
 class State(Enum):
@@ -30,7 +34,7 @@ class SharedExport(ABC):
     `CLOSING` to `SHUT`, or once it is retired to `GONE`, and stays there.
 
     Attributes:
-        users: who opened it and have not released it.
+        users: who opened it and have not released it; operators are none.
     """
 
     _log = Logger()
@@ -40,6 +44,9 @@ class SharedExport(ABC):
 
     def __init__(self) -> None:
         self.users = 0
+        self._operators = 0
+        #: Operators whom no user may meet.
+        self._alone = 0
         self._state = State.SHUT
         self._retired = False
         self._export: IExport | None = None
@@ -59,6 +66,11 @@ class SharedExport(ABC):
         return self._retired
 
     @property
+    def export(self) -> IExport | None:
+        """What is shared, while it is open."""
+        return self._export if self._state is State.OPEN else None
+
+    @property
     def closed(self) -> bool:
         """Nothing is held, and never will be again."""
         return self._state is State.GONE
@@ -70,7 +82,7 @@ class SharedExport(ABC):
         # itself without users.
         self.users += 1
         self.warm()
-        if self._state is State.OPEN:
+        if self._state is State.OPEN and not self._alone:
             assert self._export is not None, "open"
             return self._export
         self.users -= 1
@@ -84,6 +96,33 @@ class SharedExport(ABC):
         assert self.users > 0, "released more often than opened"
         self.users -= 1
         self._close_if_unused()
+
+    async def operate(self, do: Callable[[IExport], Awaitable[T]], alone: bool = False) -> T:
+        """
+        Let an operator do something to the export, which is opened for it.
+
+        Args:
+            do: called once; the export stays open until it has answered.
+            alone: not while anybody uses the export; who asks for it meanwhile waits.
+
+        Raises:
+            ExportBusy: somebody uses it.
+            ExportUnavailable: it could not be opened, with the reason.
+        """
+        opened = self.open()
+        export = await opened if isinstance(opened, Deferred) else opened
+        self.users -= 1
+        self._operators += 1
+        self._alone += alone
+        try:
+            if alone and self.users:
+                raise ExportBusy(f"{self.name} has {count_of(self.users)} connected")
+            return await do(export)
+        finally:
+            self._operators -= 1
+            self._alone -= alone
+            self._admit_waiting()
+            self._close_if_unused()
 
     def warm(self) -> None:
         """Open the export so that the first client need not wait; a failure is only logged."""
@@ -148,9 +187,7 @@ class SharedExport(ABC):
             self._answer_waiting(Failure(self._no_longer_offered()))
             self._close()
             return
-        # All at once: whoever releases first must not find itself the last.
-        self.users += len(self._waiting)
-        self._answer_waiting(export)
+        self._admit_waiting()
         self._close_if_unused()
 
     def _failed(self, failure: Failure) -> None:
@@ -171,6 +208,13 @@ class SharedExport(ABC):
         if self.retired:
             self._close()
 
+    def _admit_waiting(self) -> None:
+        if self._state is State.OPEN and not self._alone and not self.retired:
+            assert self._export is not None, "open"
+            # All at once: whoever releases first must not find itself the last.
+            self.users += len(self._waiting)
+            self._answer_waiting(self._export)
+
     def _answer_waiting(self, answer: IExport | Failure) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -182,7 +226,7 @@ class SharedExport(ABC):
     # Closing.
 
     def _close_if_unused(self) -> None:
-        if self.users == 0 and (self.retired or not self._kept):
+        if self.users == self._operators == 0 and (self.retired or not self._kept):
             self._close()
 
     def _close(self) -> None:
@@ -218,3 +262,8 @@ class SharedExport(ABC):
     @abstractmethod
     def _let_go(self) -> None:
         """What was held for the open export is not needed any more: it is closed."""
+
+
+def count_of(users: int) -> str:
+    """For people."""
+    return f"{users} client{'s' if users > 1 else ''}"
