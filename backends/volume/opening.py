@@ -22,10 +22,12 @@ from backends.volume.journal import Journal
 from backends.volume.journal_opening import with_journal
 from backends.volume.keys import KeySource
 from backends.volume.names import Names
+from backends.volume.operations import VolumeOperations
 from backends.volume.releasing import releasing
 from backends.volume.shared_caches import CACHES
 from backends.volume.superblock import Superblock
 from backends.volume.superblocks import newest
+from backends.volume.volume import Volume
 from backends.volume.volume_settings import VolumeSettings, key_source
 from gateway.errors import ExportUnavailable, StorageError
 from gateway.interfaces import IExport, Resources
@@ -85,7 +87,7 @@ async def open_volume(
             raise
     except (StoreError, StorageError) as error:
         raise ExportUnavailable(str(error)) from error
-    return releasing(export, opening.release)
+    return releasing(export, opening.release, *opening.operations(export))
 
 
 class _Opening:
@@ -109,12 +111,15 @@ class _Opening:
         self._read_only = read_only
         self._state_dir = resources.state_dir
         self._environment = environment_of(resources)
+        self._memory = FrameCache(settings.memory_cache)
         self._disk: DiskCache | None = None
+        self._source: KeySource | None = None
 
     async def run(self) -> IExport:
         settings = self._settings
         in_thread = self._environment.call_in_thread
         source: KeySource | None = await in_thread(key_source, settings)
+        self._source = source
         found = await newest(self._store, Names(settings.prefix))
         superblock = None if found is None else found.superblock
         if superblock is None:
@@ -128,8 +133,17 @@ class _Opening:
         if settings.cache_size:
             directory = os.path.join(self._state_dir, "cache")
             self._disk = await in_thread(CACHES.borrow, directory, settings.cache_size)
-        caches = Caches(memory=FrameCache(settings.memory_cache), disk=self._disk)
+        caches = Caches(memory=self._memory, disk=self._disk)
         return await self._attach(superblock.volume, caches, source)
+
+    def operations(self, export: IExport) -> list[VolumeOperations]:
+        """For the operator of what `run` has answered; none if it is only read."""
+        if not isinstance(export, Volume):
+            return []
+        prefix, environment = self._settings.prefix, self._environment
+        return [
+            VolumeOperations(export, self._store, prefix, environment, self._memory, self._source)
+        ]
 
     async def release(self) -> None:
         """Let go of all that is under the volume."""

@@ -7,12 +7,14 @@ from collections.abc import Hashable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from backends.volume import volume_settings
 from backends.volume.opening import Storage, open_volume
-from gateway.interfaces import IExport, Resources
+from gateway.interfaces import IExport, IVolumeProvider, Resources
 
 
+@implementer(IVolumeProvider)
 class VolumeProvider(ABC):
     """
     Makes exports of volumes; subclasses say where the objects are.
@@ -20,6 +22,9 @@ class VolumeProvider(ABC):
     Settings are those of `backends.volume.volume_settings.VolumeSettings` and
     the subclass's own.
     """
+
+    name: str
+    settings: type
 
     def problems(self, settings: Any, read_only: bool) -> list[str]:
         """As `IStorageProvider.problems`."""

@@ -6,38 +6,42 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from zope.interface import directlyProvides, providedBy
+from zope.interface import Interface, directlyProvides, providedBy
 from zope.interface.interface import Method
 
 from gateway.info import ExportInfo
 from gateway.interfaces import IExport
 
 
-def releasing(export: IExport, release: Callable[[], Awaitable[None]]) -> IExport:
+def releasing(export: IExport, release: Callable[[], Awaitable[None]], *more: Interface) -> IExport:
     """
     An export that provides whatever ``export`` does.
 
     Args:
         export: it is closed first; however that ends, what is under it goes too.
         release: lets go of what is under it; called once.
+        more: what it provides as well, each an object that does the work.
     """
-    made: Any = _Releasing(export, release)
+    made: Any = _Releasing(export, release, *more)
     return made  # type: ignore[no-any-return]
 
 
 class _Releasing:
     """What `releasing` makes."""
 
-    def __init__(self, export: IExport, release: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, export: IExport, release: Callable[[], Awaitable[None]], *more: Interface
+    ) -> None:
         self._export = export
         self._release = release
         self._closing: Deferred[None] | None = None
         # Its own methods, not ones that pass on: requests come this way.
-        for interface in providedBy(export):
-            for name in interface.names(all=True):
-                if name != "close" and isinstance(interface[name], Method):
-                    setattr(self, name, getattr(export, name))
-        directlyProvides(self, providedBy(export))
+        for part in (export, *more):
+            for interface in providedBy(part):
+                for name in interface.names(all=True):
+                    if name != "close" and isinstance(interface[name], Method):
+                        setattr(self, name, getattr(part, name))
+        directlyProvides(self, *map(providedBy, (export, *more)))
 
     @property
     def info(self) -> ExportInfo:

@@ -54,6 +54,11 @@ class Volume:
         self.upkeep = Upkeep(store, attachment, self.snapshots)
 
     @property
+    def parts(self) -> Attachment:
+        """What it works with, for those who look after it."""
+        return self._parts
+
+    @property
     def info(self) -> ExportInfo:
         """As `IExport.info`; whoever came before the disk grew keeps what was true then."""
         return ExportInfo(

@@ -55,6 +55,14 @@ def test_it_provides_what_the_export_provides():
     assert snapshots.references() == ["monday"]
 
 
+def test_it_provides_what_others_do_for_it():
+    """What is for operators need not be a part of the disk."""
+    export = releasing(MemoryExport(4096), Under().release, WithSnapshots())
+    assert verifyObject(IExport, export)
+    assert IChangedBlocks.providedBy(export)
+    assert export.references() == ["monday"]
+
+
 def test_what_is_under_it_goes_after_it():
     """Not before the export has flushed."""
     under, inner = Under(), WithSnapshots()
