@@ -99,7 +99,8 @@ class SharedExport(ABC):
 
     async def operate(self, do: Callable[[IExport], Awaitable[T]], alone: bool = False) -> T:
         """
-        Let an operator do something to the export, which is opened for it.
+        Let an operator do something to the export, which is opened for it if
+        it is not open. Operators do not wait for each other.
 
         Args:
             do: called once; the export stays open until it has answered.
@@ -109,9 +110,11 @@ class SharedExport(ABC):
             ExportBusy: somebody uses it.
             ExportUnavailable: it could not be opened, with the reason.
         """
-        opened = self.open()
-        export = await opened if isinstance(opened, Deferred) else opened
-        self.users -= 1
+        export = None if self.retired else self.export
+        if export is None:
+            opened = self.open()
+            export = await opened if isinstance(opened, Deferred) else opened
+            self.users -= 1
         self._operators += 1
         self._alone += alone
         try:
