@@ -206,7 +206,7 @@ def assemble(
         options,
     )
     checkpointer.committed = collector.consider
-    writer = Writer(recent, reader, committer, condition, stored.is_hole, options.dirty_limit)
+    writer = Writer(recent, reader, committer, condition, stored.is_all, options.dirty_limit)
     parts = Attachment(
         environment=environment,
         options=options,

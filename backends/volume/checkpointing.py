@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from backends.objects.contract import PAGE, Exists, IObjectStore, NotFound, StoreError
+from backends.objects.contract import Exists, IObjectStore, NotFound, StoreError
 from backends.volume.authority import Authority
-from backends.volume.checkpoint import Deletable, State, Written, load_root, write
+from backends.volume.checkpoint import State, Written, load_root, write
 from backends.volume.condition import Condition
+from backends.volume.deleting import Deleter
 from backends.volume.directory import Directory, SliceRef
 from backends.volume.environment import Environment, Options
 from backends.volume.extent_map import ExtentMap
@@ -194,7 +195,7 @@ class Checkpointer:
         self._lineage = lineage
         self._stored = stored
         self._authority = authority
-        self._fetcher = fetcher
+        self._deleter = Deleter(store, lineage, stored, authority, condition, fetcher)
         self._condition = condition
         self._environment = environment
         self._options = options
@@ -311,7 +312,7 @@ class Checkpointer:
             self._snapshots = self._authority.superblock.snapshots
             self._edits = edits
             if written is not None:
-                await self._delete(await self._in_steps(written.commit_in_steps()))
+                self._deleter.begin(await self._in_steps(written.commit_in_steps()))
                 self.committed()
 
     async def advance(self, **changes: Any) -> None:
@@ -323,6 +324,7 @@ class Checkpointer:
     async def last(self) -> None:
         """Leave the volume so that the next attachment finds all of it in the map."""
         await self.checkpoint(prepare=self._end, state="closed", journal=None)
+        await self._deleter.over()
 
     def _end(self) -> dict[str, Any]:
         self._ended = True
@@ -373,31 +375,3 @@ class Checkpointer:
                     said = str(failure)
                     self._log.error("cannot store {key}, trying on: {why}", key=key, why=said)
                 await deferLater(self._environment.clock, _AGAIN)
-
-    async def _delete(self, deletable: Deletable) -> None:
-        """What cannot be deleted now is left for the next checkpoint."""
-        stored = self._stored
-        own = self._lineage.own.names
-        keys: list[str] = self._authority.outdated()
-        objects = [
-            number
-            for number in deletable.objects
-            if stored.source(number) not in self._fetcher.busy
-        ]
-        keys += [self._lineage.key(stored.source(number)) for number in objects]
-        for number in deletable.containers:
-            entry = stored.containers[number]
-            keys.append(own.ck(entry.epoch, entry.number))
-        try:
-            await self._authority.confirm()
-            for start in range(0, len(keys), PAGE):
-                await self._store.delete(keys[start : start + PAGE])
-        except Fenced:
-            raise
-        except (Unavailable, StoreError) as failure:
-            self._log.warn("objects are left for later: {why}", why=str(failure))
-            return
-        for number in objects:
-            stored.objects.drop(number)
-        for number in deletable.containers:
-            stored.containers.drop(number)

@@ -63,7 +63,7 @@ class Options:
     flush_deadline: float = 300.0
     checkpoint_objects: int = 128
     checkpoint_delay: float = 600.0
-    map_memory: int = 64 * MIB
+    map_memory: int = 128 * MIB
     collect: bool = True
     live_low: float = 0.75
     live_high: float = 0.80

@@ -18,7 +18,7 @@ from backends.volume.object_table import Entry, ObjectKind, ObjectTable, Version
 from backends.volume.slices import SliceKind, open_slice
 from backends.volume.turns import Turn, each
 from backends.volume.units import LEAF_PAGES, PAGE_SECTORS
-from backends.volume.values import DATA, HOLE, index, kind
+from backends.volume.values import DATA, index, kind
 from gateway.errors import Corrupt, Unavailable
 
 #: Gets under way at once for parts of the map.
@@ -95,8 +95,8 @@ class StoredMap:
             self._sources[number] = source
         return source
 
-    def is_hole(self, start: int, end: int) -> bool:
-        """Whether it is known, now, that a range of sectors is one hole."""
+    def is_all(self, start: int, end: int, state: int) -> bool:
+        """Whether it is known, now, that a range of sectors is all ``HOLE``, or all ``ZERO``."""
         step = PAGE_SECTORS
         while start < end:
             # What a large range needs may be a long list, and most disks tell at once.
@@ -104,7 +104,7 @@ class StoredMap:
             step *= 16
             if self.map.needs(start, stop):
                 return False
-            if any(kind(value) != HOLE for _, _, value in self.map.runs(start, stop, 2)):
+            if any(kind(value) != state for _, _, value in self.map.runs(start, stop, 2)):
                 return False
             start = stop
         return True

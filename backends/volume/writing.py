@@ -28,7 +28,8 @@ class Writer:
         reader: for what surrounds a change that cuts a sector.
         committer: told of each change, and asked to flush.
         condition: refuses everything once the volume has failed.
-        is_hole: whether the stored map says, now, that a range of sectors is one hole.
+        is_stored_as: whether the stored map says, now, that a range of sectors is all
+            of one kind.
         dirty_limit: bytes of data in memory beyond which changes wait.
 
     Attributes:
@@ -41,7 +42,7 @@ class Writer:
         reader: Reader,
         committer: Committer,
         condition: Condition,
-        is_hole: Callable[[int, int], bool],
+        is_stored_as: Callable[[int, int, int], bool],
         dirty_limit: int,
     ) -> None:
         self._recent = recent
@@ -49,7 +50,7 @@ class Writer:
         self._committer = committer
         self.journaling: Journaling | None = None
         self._condition = condition
-        self._is_hole = is_hole
+        self._is_stored_as = is_stored_as
         self._dirty_limit = dirty_limit
         self._intake = Intake(self._has_room, self._make_room)
         condition.watch(lambda _: self._intake.fail(condition.error))
@@ -108,7 +109,7 @@ class Writer:
     def _is_already(self, start: int, end: int, state: int) -> bool:
         answer = self._recent.is_all(start, end, state)
         if answer is None:
-            return state == HOLE and self._is_hole(start, end)
+            return self._is_stored_as(start, end, state)
         return answer
 
     def take(self, start: int, payload: Buffer, lsn: int = 0) -> None:

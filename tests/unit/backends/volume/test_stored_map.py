@@ -103,16 +103,16 @@ def test_whether_a_range_is_a_hole_or_zero_is_said_without_waiting():
     """What is not known is none."""
     bench = Bench()
     stored = bench.stored
-    assert not stored.is_hole(0, 8) and not stored.reads_zero(0, 8)
+    assert not stored.is_all(0, 8, HOLE) and not stored.reads_zero(0, 8)
     bench.store.holds.clear()
     bench.host.settle(stored.ensure(0, 4 * PAGE_SECTORS))
-    assert stored.is_hole(0, 8) and stored.reads_zero(0, 8)
-    assert not stored.is_hole(0, 9) and not stored.reads_zero(7, 9)
+    assert stored.is_all(0, 8, HOLE) and stored.reads_zero(0, 8)
+    assert not stored.is_all(0, 9, HOLE) and not stored.reads_zero(7, 9)
     behind = 4 * PAGE_SECTORS
-    assert stored.is_hole(behind, SECTORS) and stored.reads_zero(behind, SECTORS)
-    assert stored.is_hole(3 * PAGE_SECTORS + 9, SECTORS)
+    assert stored.is_all(behind, SECTORS, HOLE) and stored.reads_zero(behind, SECTORS)
+    assert stored.is_all(3 * PAGE_SECTORS + 9, SECTORS, HOLE)
     stored.map.set(SECTORS - 1, SECTORS, ZERO)
-    assert not stored.is_hole(behind, SECTORS) and stored.reads_zero(behind, SECTORS)
+    assert not stored.is_all(behind, SECTORS, HOLE) and stored.reads_zero(behind, SECTORS)
     stored.map.set(SECTORS - 2, SECTORS - 1, data(3, 0))
     assert not stored.reads_zero(behind, SECTORS)
     assert kind(stored.map.runs(SECTORS - 1, SECTORS)[0][2]) == ZERO
