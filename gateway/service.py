@@ -16,10 +16,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.activation import Inherited
+from gateway.admin.operations import Operations
+from gateway.admin.service import AdminSocket
 from gateway.config import Configuration, ListenerSpec
 from gateway.errors import ConfigurationError
 from gateway.exports import ExportTable
-from gateway.interfaces import Resources
+from gateway.interfaces import IVolumeProvider, Resources
 from gateway.listener_table import ListenerTable
 from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
 from gateway.listeners import factories as make_factories
@@ -83,6 +85,7 @@ class Gateway(Service):
         self._reload_again = False
         self._changing: Deferred[list[str]] | None = None
         self._table: ListenerTable | None = None
+        self._admin: AdminSocket | None = None
         self.exports: ExportTable | None = None
 
     @property
@@ -107,6 +110,7 @@ class Gateway(Service):
             Resources(self._reactor, self._call_in_thread, configuration.state_dir)
         )
         self._table = ListenerTable(Opener(self._reactor, self._inherited))
+        self._admin = AdminSocket(self._reactor, configuration.state_dir, Operations(self.exports))
         try:
             self._prepare()
             late = self._bind(configuration)
@@ -116,6 +120,7 @@ class Gateway(Service):
         Service.startService(self)
         self._pool.start()
         self.exports.apply(configuration.exports, configuration.default_export)
+        self._let_operators_in(configuration)
         self._set_signal(signal.SIGHUP, self._hung_up)
         gatherResults(late).addCallback(lambda _: self._all_listen())
 
@@ -143,6 +148,14 @@ class Gateway(Service):
             self._log.critical("{reason}", reason=refused[0].getErrorMessage())
             self._exit_with_status_1()
             self._reactor.stop()
+
+    def _let_operators_in(self, configuration: Configuration) -> None:
+        """While there are volumes."""
+        assert self._admin is not None, "started"
+        if any(IVolumeProvider.providedBy(export.provider) for export in configuration.exports):
+            self._admin.listen()
+        else:
+            self._admin.stop()
 
     def _give_up(self, error: Exception) -> None:
         self._log.critical("nbdgateway cannot start: {reason}", reason=str(error))
@@ -183,7 +196,9 @@ class Gateway(Service):
 
     async def _stop(self, patience: Patience) -> None:
         assert self._table is not None and self.exports is not None, "started"
+        assert self._admin is not None, "started"
         self._log.info("stopping")
+        self._admin.stop()
         # A reload that is still reading files finds out by itself that it came too late.
         if self._changing is not None:
             await patience.wait(self._changing, _GRACE)
@@ -275,6 +290,7 @@ class Gateway(Service):
             return
         assert self.exports is not None, "running"
         exports = self.exports.apply(configuration.exports, configuration.default_export)
+        self._let_operators_in(configuration)
         for line in (*exports, *changes):
             self._log.info("reload: {change}", change=line)
         for key in ("state_dir", "threads"):

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,15 +17,22 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from gateway import listeners, service
 from gateway.activation import Inherited
 from gateway.addresses import endpoint
 from gateway.config import Configuration, ExportSpec, ListenerSpec
 from gateway.errors import ConfigurationError, ExportUnavailable
+from gateway.interfaces import IVolumeProvider
 from gateway.listeners import CannotListen, Doorway, Opener
 from gateway.service import Gateway
 from tests.unit.gateway.fakes import FakeExport, FakeFactory, FakeProvider, spec
+
+
+@implementer(IVolumeProvider)
+class FakeVolumes(FakeProvider):
+    """Says that operators can do something with its exports."""
 
 
 class FakePool:
@@ -370,6 +378,27 @@ class GatewayTests(SynchronousTestCase):
         assert gateway.listeners["one"].doorway.factory is not before
         shared |= {id(one.doorway.factory.shared) for one in gateway.listeners.values()}
         assert len(shared) == 1
+
+    def test_operators_are_let_in_while_there_are_volumes(self) -> None:
+        """From the start, or from a reload on; nobody who stops the gateway meets them."""
+        volumes = FakeVolumes(now=self.export)
+        with TemporaryDirectory(prefix="gw") as state_dir:
+            admin = os.path.join(state_dir, "admin.sock")
+            self.configuration = attrs.evolve(self.configuration, state_dir=state_dir)
+            gateway = self._gateway(self.configuration)
+            gateway.startService()
+            assert not os.path.exists(admin)
+            for exports in ([spec("v", volumes)], [spec("a", self.provider)]) * 2:
+                self.next = attrs.evolve(self.configuration, exports=tuple(exports))
+                gateway.reload()
+                assert os.path.exists(admin) is (exports[0].name == "v")
+            self.next = attrs.evolve(self.configuration, exports=(spec("v", volumes),))
+            gateway.reload()
+            self.export.closing = Deferred()
+            gateway.stopService()
+            assert not os.path.exists(admin)
+            self.export.closing.callback(None)
+            self.reactor.advance(0)
 
     def test_a_reload_while_one_is_under_way_follows_it(self) -> None:
         """The last state of the file wins."""
