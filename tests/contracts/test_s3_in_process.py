@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 
 import pytest
@@ -25,13 +26,26 @@ def client():
 
 
 class Kept:
-    """A client that outlives the stores that use it: making one takes a second."""
+    """
+    A client that outlives the stores that use it, for one call at a time.
+
+    Making one takes a second, and moto forgets objects when threads meet.
+    """
 
     def __init__(self, client):
         self._client = client
+        self._lock = threading.Lock()
 
     def __getattr__(self, name):
-        return getattr(self._client, name)
+        method = getattr(self._client, name)
+        if not name.endswith(("object", "objects", "objects_v2")):
+            return method
+
+        def alone(**arguments):
+            with self._lock:
+                return method(**arguments)
+
+        return alone
 
     def close(self):
         pass
