@@ -98,7 +98,7 @@ class Kills:
 
     def _open_and_check(self) -> Client:
         self._served.serve()
-        client = self._served.connect()
+        client = self._served.open()
         observed = content(client, ZONES)
         self._ledger.branch.check_crash(observed)
         self._ledger.start_anew(observed)

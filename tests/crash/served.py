@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.crash.places import PREFIX, Place
@@ -66,10 +68,19 @@ class Served:
         if self.process is not None:
             self.process.stop()
 
-    def connect(self, export: str = PREFIX) -> Client:
-        """A client of the export, for the caller to close."""
+    def open(self, export: str = PREFIX) -> Client:
+        """A client of the export; the caller closes its connection."""
         client = Client(SocketConnection.unix(str(self.directory / "nbd.sock")))
         return client.greet().agree("structured").go(export)
+
+    @contextmanager
+    def connect(self, export: str = PREFIX) -> Iterator[Client]:
+        """A client of the export that goes at the end."""
+        client = self.open(export)
+        try:
+            yield client
+        finally:
+            client.connection.close()
 
     def text(self) -> str:
         """All that the newest process printed."""
