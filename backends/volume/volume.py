@@ -18,7 +18,7 @@ from backends.volume.keys import KeySource, unwrap_any, wrap
 from backends.volume.snapshots import Snapshots
 from backends.volume.units import SECTOR
 from backends.volume.upkeep import Upkeep
-from gateway.errors import Closed, ExportUnavailable, Unavailable, UnknownExport
+from gateway.errors import Closed, ExportUnavailable, Fenced, Unavailable, UnknownExport
 from gateway.info import MIB, Abilities, Change, ExportInfo, Extent
 from gateway.interfaces import (
     Buffer,
@@ -67,12 +67,12 @@ class Volume:
 
     def read_into(self, offset: int, buffer: memoryview) -> bool:
         """As `IExport.read_into`."""
-        self._check()
+        self._check_readable()
         return self._parts.reader.read_into(offset, buffer)
 
     def read(self, offset: int, length: int) -> NowOrLater[Buffer]:
         """As `IExport.read`."""
-        self._check()
+        self._check_readable()
         return self._parts.reader.now_or_later(offset, length)
 
     def write(self, offset: int, data: Buffer, fua: bool) -> NowOrLater[None]:
@@ -99,12 +99,12 @@ class Volume:
 
     def extents(self, offset: int, length: int, first_only: bool) -> NowOrLater[list[Extent]]:
         """As `IExport.extents`."""
-        self._check()
+        self._check_readable()
         return extents(self._parts.recent, self._parts.stored, offset, length, first_only)
 
     def cache(self, offset: int, length: int) -> NowOrLater[None]:
         """As `IExport.cache`."""
-        self._check()
+        self._check_readable()
         return self._parts.reader.cache(offset, length)
 
     def close(self) -> NowOrLater[None]:
@@ -124,7 +124,7 @@ class Volume:
         self, reference: str, offset: int, length: int, first_only: bool
     ) -> NowOrLater[list[Change]]:
         """As `IChangedBlocks.changed`."""
-        self._check()
+        self._check_readable()
         return Deferred.fromCoroutine(self._changed(reference, offset, length, first_only))
 
     async def _changed(
@@ -139,7 +139,7 @@ class Volume:
 
     def derived(self, name: str) -> NowOrLater[IExport]:
         """As `IDerivedExports.derived`: a snapshot."""
-        self._check()
+        self._check_readable()
         self.snapshots.find(name)
         return Deferred.fromCoroutine(self.snapshots.open(name))
 
@@ -199,6 +199,11 @@ class Volume:
         if self._closing is not None:
             raise Closed("the volume is closed")
         self._parts.condition.check()
+
+    def _check_readable(self) -> None:
+        # A volume that can take no changes can be read, as long as it is ours.
+        if self._closing is not None or isinstance(self._parts.condition.failure, Fenced | Closed):
+            self._check()
 
 
 def _tell(result: Any, answer: Deferred[None]) -> Any:
