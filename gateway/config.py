@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable
 from typing import Any
@@ -29,6 +30,9 @@ ADVISED_EXPORT_NAME = 256
 
 #: ``protocol =`` of a listener.
 PROTOCOLS = ("nbd",)
+
+#: ``state_dir`` of a gateway without a configuration file, unless it is told another.
+EMBEDDED_DATA_DIR = "nbdgateway-data"
 
 _CLIENT_NAME = re.compile(r"(cn|san|psk):.+")
 
@@ -81,6 +85,10 @@ class GatewaySettings:
         30.0,
     )
     threads: int = setting(number, "How many storage calls may wait for a disk at once.", 16)
+
+    def directory(self, base: str) -> str:
+        """``state_dir``, or its default beside the configuration file, which lies in ``base``."""
+        return self.state_dir or os.path.join(base, "nbdgateway-state")
 
 
 @attrs.frozen

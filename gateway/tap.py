@@ -12,7 +12,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from gateway import activation, embedded, validation
-from gateway.config import Configuration
+from gateway.config import EMBEDDED_DATA_DIR, Configuration
 from gateway.errors import ConfigurationError
 from gateway.nbd.uri import DEFAULT_PORT
 from gateway.service import Gateway
@@ -33,7 +33,7 @@ class Options(usage.Options):
     )
     optParameters = [
         ["config", "c", None, "Configuration file. SIGHUP makes a running gateway read it again."],
-        ["data-dir", None, "nbdgateway-data", "Without --config: where disk and volume are."],
+        ["data-dir", None, EMBEDDED_DATA_DIR, "Without --config: where disk and volume are."],
         ["port", None, str(DEFAULT_PORT), "Without --config: the TCP port on 127.0.0.1."],
     ]
     optFlags = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from gateway import ini
 from gateway.config import Configuration, ExportSpec, GatewaySettings, ListenerSpec
 from gateway.errors import ConfigurationError
@@ -103,7 +101,7 @@ def _configuration(
         return None
     return Configuration(
         name=document.name,
-        state_dir=gateway.state_dir or os.path.join(document.base, "nbdgateway-state"),
+        state_dir=gateway.directory(document.base),
         default_export=default,
         listeners=tuple(listeners),
         exports=tuple(exports),

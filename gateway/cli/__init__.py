@@ -1,0 +1,1 @@
+"""The command ``nbdgateway``: a running gateway, from a shell."""
