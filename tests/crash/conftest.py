@@ -53,7 +53,7 @@ def served(directory: Path, place: Place) -> Iterator[Serve]:
 
     def make(name: str, keys: str = "", more: str = "") -> Served:
         home = directory / name
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         made.append(Served(home, place, keys, more))
         return made[-1]
 

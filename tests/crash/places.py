@@ -63,6 +63,7 @@ class InDirectory:
         return (self.root / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         (self.root / name).write_bytes(data)
 
     def delete(self, name: str) -> None:
