@@ -68,7 +68,8 @@ class GatewaySettings:
 
     state_dir: str = setting(
         path,
-        "Directory for files that have to survive a restart; providers that need it create it. "
+        "Directory for files that have to survive a restart, and for the operators' socket where "
+        "there are volumes; whoever needs it creates it. "
         "The default is `nbdgateway-state` beside the configuration file.",
         "",
     )
