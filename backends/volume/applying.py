@@ -151,6 +151,8 @@ class Applier:
             value = data(index, where) if state == DATA else state
             stored.paint(start, end, value, self._newest())
             overlay.clear(start, end, one.segment.id)
+        if not header.extents:  # a border: it only takes its slot
+            stored.objects.free(index)
 
     async def _prefetch(self, extents: Sequence[Extent]) -> None:
         """Ask for the map that extents need at once, rather than one after the other."""

@@ -63,6 +63,21 @@ class Attachment:
             await flushed
         await self.applier.caught_up(self.committer.next_slot)
 
+    async def border(self) -> int:
+        """
+        Bring everything that was answered into the map, and behind it an object of no content.
+
+        Returns:
+            The slot of that object, unless somebody wrote meanwhile: the map's version.
+
+        Raises:
+            StorageError: the store does not take it.
+        """
+        await self.settle()
+        self.recent.insist()
+        await self.settle()
+        return self.stored.state.version
+
     async def detach(self) -> None:
         """
         Make everything durable and let go.

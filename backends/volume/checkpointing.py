@@ -277,13 +277,15 @@ class Checkpointer:
             wall_ms = int(self._environment.wall() * 1000)
             written: Written | None = None
             async with self._stored.turn:
+                before = self._stored.containers.edits
                 changes |= {} if prepare is None else prepare()
+                prepared = self._stored.containers.edits != before
                 self._snapshots = changes.get("snapshots", self._snapshots)
                 objects = CheckpointObjects(
                     self._lineage, superblock, wall_ms, self._stored.containers, state
                 )
                 edits = self._now()
-                if edits != self._edits or superblock.checkpoint is None:
+                if edits != self._edits or prepared or superblock.checkpoint is None:
                     written = await self._write(objects)
                 lsn = self._stored.lsn
                 if snapshot is not None:

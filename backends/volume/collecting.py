@@ -70,6 +70,7 @@ class Collector:
             environment, options: of the volume.
 
     Attributes:
+        turn: of a round; nothing is moved while somebody else has it.
         moved: bytes moved since the volume was attached.
     """
 
@@ -97,7 +98,7 @@ class Collector:
         self._environment = environment
         self._options = options
         self._thresholds = Thresholds(start=options.live_low, stop=options.live_high)
-        self._turn = Turn()
+        self.turn = Turn()
         self._working = False
         self._stopped = False
         self.moved = 0
@@ -111,7 +112,7 @@ class Collector:
     async def stop(self) -> None:
         """Begin nothing more, and wait until what is under way has ended."""
         self._stopped = True
-        async with self._turn:
+        async with self.turn:
             pass
 
     async def collect(self) -> int:
@@ -143,7 +144,7 @@ class Collector:
             self._log.failure("collecting failed", failure)
 
     async def _round(self, running: bool) -> int:
-        async with self._turn:
+        async with self.turn:
             chosen = await self._choose(running)
             if not chosen or self._stopped:
                 return 0

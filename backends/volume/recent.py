@@ -73,6 +73,11 @@ class Recent:
         self.overlay.set(start, end, self.open.mark(start, end, state))
         self.held += TOUCH
 
+    def insist(self) -> None:
+        """Have the open segment stored, also if it stays without content."""
+        self.open.insist()
+        self.held += TOUCH
+
     def _more(self, runs: list[Run]) -> int:
         """How many extents a change may add where the overlay has these runs, the first two."""
         # One of its own; only in the middle of a run of the same segment it leaves two of one.

@@ -103,6 +103,10 @@ class Segment:
         self._touched.append((start, end))
         return marked(state, self.id)
 
+    def insist(self) -> None:
+        """Have it stored, also if it stays without content."""
+        self._touched.append((0, 0))
+
     def live(self, runs: Callable[[int, int], Iterable[Run]]) -> list[Run]:
         """
         The overlay's runs that are this segment's, in the order of the disk.
@@ -171,6 +175,8 @@ def _union(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The same sectors as sorted ranges that neither overlap nor touch."""
     union: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
+        if start == end:
+            continue
         if union and start <= union[-1][1]:
             if end > union[-1][1]:
                 union[-1] = (union[-1][0], end)

@@ -115,11 +115,13 @@ class Snapshots:
 
         Raises:
             UnknownExport: there is none of that name.
+            ExportBusy: somebody writes to the disk.
         """
-        async with self._turn:
+        parts = self._parts
+        async with self._turn, parts.collector.turn:
             snapshot = self.find(name)
-            parts = self._parts
-            await parts.settle()
+            # What is moved or kept from now on has a version behind the one that goes back.
+            border = await parts.border()
             now = parts.stored
             try:
                 then = await load(self._store, parts.lineage, snapshot.size, snapshot.root, 0)
@@ -127,6 +129,8 @@ class Snapshots:
                 raise Unavailable(str(failure)) from None
 
             def go_back() -> dict[str, Any]:
+                if now.state.version != border:
+                    raise ExportBusy(f"going back to {name!r}: the disk is being written to")
                 newest = parts.checkpointer.newest()
                 now.objects.go_back(then.objects, newest)
                 now.containers.go_back(then.containers, newest)
@@ -135,7 +139,7 @@ class Snapshots:
                 then.map.edits += now.map.edits + 1
                 now.map = then.map
                 now.state.root = then.state.root
-                note = Rollback(now.state.version, snapshot.version)
+                note = Rollback(border - 1, snapshot.version)
                 return {"rollbacks": (*parts.authority.superblock.rollbacks, note)}
 
             await parts.checkpointer.checkpoint(prepare=go_back)

@@ -108,6 +108,8 @@ def victims(
         if not entry.live:
             if entry.carries:
                 carriers.append((entry.birth, index))
+                if entry.sectors:  # dead data that holes and zeroes keep in the store
+                    sparse.append((checkpoint - entry.birth + 1, index))
             continue
         if entry.sectors < small_sectors:
             small.append((entry.birth, index))

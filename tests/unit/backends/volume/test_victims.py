@@ -108,3 +108,11 @@ def test_choices_are_always_allowed(
         assert (snapshot or 0) < victim.birth <= checkpoint
         assert victim.held_by == NOBODY
         assert victim.live or victim.carries
+
+
+def test_dead_data_goes_though_its_object_carries_holes() -> None:
+    """What holes keep in the store is moved away like any sparse object, when it is worth it."""
+    hiding = entry(5, 0, carries=True)
+    assert victims(table(entry(1, FULL), hiding), None, 100) == [2]
+    assert victims(table(entry(1, 9 * FULL, 9 * FULL), hiding), None, 100) == []
+    assert victims(table(entry(1, FULL), entry(5, 0, 0, carries=True)), None, 100) == []
