@@ -22,8 +22,8 @@ class Operator:
     """
     Acts on one attachment.
 
-    What the subject's ``features`` name is done: ``collect``, ``sweep``, ``snapshot``,
-    ``delete_snapshot``, ``read_snapshot``, ``rollback``, ``clone``, ``changed``,
+    What the subject's ``features`` name is done: ``collect``, ``sweep``, ``checkpoint``,
+    ``snapshot``, ``delete_snapshot``, ``read_snapshot``, ``rollback``, ``clone``, ``changed``,
     ``grow``.
 
     Args:
@@ -46,7 +46,8 @@ class Operator:
             return
         while True:
             await simulation.sleep(self._random.expovariate(1 / simulation.profile.operator))
-            if not self._session.alive or self._session.ending:
+            session = self._session
+            if not session.alive or session.ending or session.fenced:
                 return
             await getattr(self, f"_{self._random.choice(features)}")()
 
@@ -54,7 +55,7 @@ class Operator:
         """Compare every snapshot and every clone with what it should hold."""
         for snapshot in self._snapshots.there():
             await self._compare_snapshot(snapshot)
-            if "changed" in self._subject.features:
+            if "changed" in self._subject.features and snapshot.content is not None:
                 await self._compare_changes(snapshot)
         for clone in self._simulation.clones:
             await clone.check()
@@ -66,6 +67,12 @@ class Operator:
 
     async def _sweep(self):
         await self._ask("sweep", lambda: self._subject.sweep(self._session.volume))
+
+    async def _checkpoint(self):
+        session, asked = self._session, self._simulation.moment()
+        answer = await self._ask("checkpoint", lambda: self._subject.checkpoint(session.volume))
+        if self._succeeded(answer):
+            session.branch.flush_done(asked)
 
     async def _snapshot(self):
         if len(self._snapshots.there()) >= _MOST:

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from backends.objects.contract import StoreError
 from gateway.errors import ExportUnavailable, StorageError
 from gateway.info import KIB
+from tests.simulation import audit
 from tests.simulation.model import Branch, Wrong, Zones
 from tests.simulation.operator import Operator
 from tests.simulation.process import Process
@@ -23,6 +24,9 @@ from tests.simulation.virtual_time import VirtualTime
 
 #: Virtual seconds after which what is unanswered counts as never answered.
 PATIENCE = 7200.0
+
+#: Virtual seconds after which what was still on its way has come.
+CALM_DOWN = 1000.0
 
 #: Events after which a run counts as one that goes round in circles.
 MOST_STEPS = 2_000_000
@@ -92,6 +96,7 @@ class Simulation:
         self._waiting = {}
         self._keys = 0
         self._failure = None
+        self._at_rest = False
         self._old = []
 
     # What others use.
@@ -323,7 +328,7 @@ class Simulation:
         random = self.random
         for attempt in range(60):
             process = self.process("gateway")
-            if random.random() < self.profile.attach_crash:
+            if not self._at_rest and random.random() < self.profile.attach_crash:
                 process.kill_after(random.randint(1, 40), self._count_kill)
             if previous is not None:
                 previous.superseded = True
@@ -465,9 +470,54 @@ class Simulation:
         if last is None:
             return
         await Operator(self, last).check_everything()
-        await self._close(last)
+        if self.subject.audits and not self.store.rotten:
+            await self._audit(last)
+        else:
+            await self._close(last)
         for end in self._old:
             end()
+
+    async def _audit(self, session):
+        """Nothing is under way any more: is everything in its place, and nothing else?"""
+        await self._close(session)
+        self._at_rest = True
+        await self.sleep(CALM_DOWN)
+        free = set()
+        for _ in range(2):
+            session = await self._attach(session)
+            subject, volume = self.subject, session.volume
+            session.write(self.zones.zones[0][0], 512, True)  # or a checkpoint has nothing to do
+            await session.rest()
+            await self._demand(session, "checkpoint", subject.checkpoint(volume))
+            for _ in range(100):
+                collected = await self._demand(session, "collect", subject.collect(volume))
+                await self.sleep(60)  # for the collector's own rounds
+                if not collected:
+                    break
+            else:
+                raise Wrong("collecting does not end")
+            await self._demand(session, "sweep", subject.sweep(volume))
+            observed, _ = await self.read_all(session.process, volume)
+            await self._close(session)
+            objects = {key: stored.data for key, stored in self.store.objects.items()}
+            if free & set(objects):
+                raise Wrong(f"not deleted, and it was free: {sorted(free & set(objects))}")
+            free = audit.check_objects(objects, PREFIX, subject.secret)
+        share = audit.live_share(objects, PREFIX, subject.secret)
+        if share < subject.live_share:
+            raise Wrong(f"collecting has ended, and {share:.3f} of the objects' sectors are live")
+        if not audit.check_rebuilt(objects, PREFIX, subject.secret, self.zones, observed):
+            self.count("stray fence")
+        self.count("audited")
+
+    async def _demand(self, session, text, coming):
+        """The answer; any failure ends the run."""
+        if not isinstance(coming, Deferred):
+            coming = Deferred.fromCoroutine(coming)
+        answer = await self.answer(session.process, coming, text)
+        if isinstance(answer, Failure):
+            answer.raiseException()
+        return answer
 
 
 async def first_of(*deferreds):

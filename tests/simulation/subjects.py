@@ -10,7 +10,7 @@ from backends.objects.retrying import RetryingStore
 from backends.volume import attaching, cloning, creating
 from backends.volume.environment import Options
 from backends.volume.frame_cache import FrameCache
-from backends.volume.volume import Volume
+from backends.volume.keys import KeySource
 from gateway.info import KIB
 from tests.simulation.toy import ToySubject
 
@@ -39,11 +39,14 @@ class VolumeSubject:
         seed: draws sizes so small that everything happens often, and a codec.
     """
 
-    checks = True
+    checks = audits = True
     largest = 1 << 60
     features = frozenset(
-        {"snapshot", "delete_snapshot", "read_snapshot", "rollback", "changed", "clone", "grow"}
-    ) | {name for name in ("collect", "sweep") if hasattr(Volume, name)}
+        {
+            "snapshot", "delete_snapshot", "read_snapshot", "rollback", "changed", "clone",
+            "grow", "collect", "sweep", "checkpoint",
+        }
+    )  # fmt: skip
 
     def __init__(self, seed):
         random = Random(f"{seed} options")
@@ -63,11 +66,19 @@ class VolumeSubject:
         )
         self._codec = random.choice(("none", "none", "none", "zstd", "lz4"))
         self._cache = random.choice((0, 16 * KIB, 256 * KIB))
+        #: What the key file holds; None without encryption.
+        self.secret = random.randbytes(32) if random.random() < 0.25 else None
+        self._source = self.secret and KeySource.from_key_file(self.secret)
 
     def create(self, process, prefix, size):
         return Deferred.fromCoroutine(
             creating.create(
-                _persistent(process), prefix, size, process.environment, codec=self._codec
+                _persistent(process),
+                prefix,
+                size,
+                process.environment,
+                codec=self._codec,
+                source=self._source,
             )
         )
 
@@ -79,12 +90,20 @@ class VolumeSubject:
                 process.environment,
                 self._options,
                 attaching.Caches(memory=FrameCache(self._cache)),
+                source=self._source,
             )
         )
 
     def clone(self, process, parent, snapshot, prefix):
         return Deferred.fromCoroutine(
-            cloning.clone(_persistent(process), parent, snapshot, prefix, process.environment)
+            cloning.clone(
+                _persistent(process),
+                parent,
+                snapshot,
+                prefix,
+                process.environment,
+                source=self._source,
+            )
         )
 
     def snapshot_names(self, volume):
@@ -110,6 +129,14 @@ class VolumeSubject:
 
     def sweep(self, volume):
         return volume.sweep()
+
+    def checkpoint(self, volume):
+        return Deferred.fromCoroutine(volume.checkpoint())
+
+    @property
+    def live_share(self):
+        """Below it, the collector works."""
+        return self._options.live_low
 
     def rot(self, store, random, prefix):
         """Damage an object or two."""

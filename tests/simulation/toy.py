@@ -46,7 +46,7 @@ class ToySubject:
         bugs: names from `BUGS`.
     """
 
-    checks = False
+    checks = audits = False
     features = frozenset()
     largest = 1 << 20
 
