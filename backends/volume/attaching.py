@@ -89,6 +89,7 @@ async def attach(
     superblock, lineage = await claim(store, names, environment, source, journal, accept_loss)
     log = Log(store, lineage, superblock, environment)
     tail = await log.fence()
+    superblock = log.superblock
     stored = await load(store, lineage, superblock.size, superblock.checkpoint, 0)
     parts = assemble(store, lineage, superblock, stored, log.end, environment, options, caches)
     try:

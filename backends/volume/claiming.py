@@ -62,6 +62,8 @@ async def claim(
             written_ms=int(environment.wall() * 1000),
             state="open",
             journal=note,
+            fenced=False,
+            pending=last.pending if last.fenced else (*last.pending, last.epoch),
         )
         try:
             await store.put(names.sb(ours.generation), [ours.encode(lineage.own.crypt)], True)

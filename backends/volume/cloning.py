@@ -98,6 +98,7 @@ async def _make(
         created_ms=now,
         written_ms=now,
         state="closed",
+        fenced=True,  # there is nobody before the first epoch
         codec=parent.codec,
         parent=Parent(parent.volume, parent_names.prefix, snapshot.id),
         description=description,

@@ -65,6 +65,7 @@ async def create(
         created_ms=now,
         written_ms=now,
         state="closed",
+        fenced=True,  # there is nobody before the first epoch
         codec=Codec[codec.upper()].name.lower(),
         wraps=wraps,
         description=description,

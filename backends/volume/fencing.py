@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from backends.objects.contract import Exists, IObjectStore, NotFound
 from backends.volume.environment import Environment
 from backends.volume.header import Codec, Header, decode
@@ -31,6 +33,7 @@ class Log:
 
     Attributes:
         end: once fenced, the slot at which we go on.
+        superblock: once fenced, ours as it is to go on: it tells of fences that may come late.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Log:
     ) -> None:
         self._store = store
         self._member = lineage.own
-        self._superblock = superblock
+        self.superblock = superblock
         self._environment = environment
         self._headers: dict[int, Header | Corrupt] = {}
         root = superblock.checkpoint
@@ -68,10 +71,10 @@ class Log:
         await self._look_around()
         while True:
             found = walk(self._headers, self._start, names.log_prefix)
-            if found.epoch > self._superblock.epoch:
+            if found.epoch > self.superblock.epoch:
                 raise ExportBusy(
                     f"{names.log_prefix}: a gateway with epoch {found.epoch} has taken the"
-                    f" volume over, ours is {self._superblock.epoch}"
+                    f" volume over, ours is {self.superblock.epoch}"
                 )
             try:
                 await self._put(found.end)
@@ -79,9 +82,26 @@ class Log:
                 await self._look(found.end)
                 continue
             # While nobody came after us, nobody has deleted what lay in that slot.
-            if not await is_highest(self._store, names, self._superblock.generation):
+            if not await is_highest(self._store, names, self.superblock.generation):
                 raise ExportBusy(f"{names.sb_prefix}: another gateway is taking the volume over")
+            self._note(found.fences)
             return list(found.data)
+
+    def _note(self, met: frozenset[int]) -> None:
+        """
+        Remember which epochs never had a fence that counted.
+
+        One may still come, late, into the slot of an object that was deleted.
+        Those who attach do not walk there, but those who rebuild the map from
+        objects alone do.
+        """
+        late = [epoch for epoch in self.superblock.pending if epoch not in met]
+        self.superblock = attrs.evolve(
+            self.superblock,
+            fenced=True,
+            pending=(),
+            unfenced=(*self.superblock.unfenced, *late),
+        )
 
     async def read(self) -> list[Header]:
         """
@@ -101,7 +121,7 @@ class Log:
         await each([slot for slot in slots if slot is not None], self._look, _GETS)
 
     async def _put(self, slot: int) -> None:
-        superblock = self._superblock
+        superblock = self.superblock
         # The old writer has stored slot - 1 at most, so it has tried nothing from here on.
         resume = slot + WINDOW
         sealed = seal(

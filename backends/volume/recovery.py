@@ -18,11 +18,13 @@ class Walk:
 
     Attributes:
         data: the headers of its data objects, in order.
+        fences: the epochs of its fences.
         end: the first slot that holds nothing.
         epoch: the highest seen; 0 if nothing was.
     """
 
     data: tuple[Header, ...]
+    fences: frozenset[int]
     end: int
     epoch: int
 
@@ -42,6 +44,7 @@ def walk(headers: Mapping[int, Header | Corrupt], start: int, where: str) -> Wal
         Corrupt: an object on the way is damaged, or epochs go backwards.
     """
     data: list[Header] = []
+    fences: set[int] = set()
     slot, epoch = start, 0
     while (header := headers.get(slot)) is not None:
         if isinstance(header, Corrupt):
@@ -58,8 +61,9 @@ def walk(headers: Mapping[int, Header | Corrupt], start: int, where: str) -> Wal
                     f"{where}{slot:016x}: a fence that leads to slot {header.number},"
                     " expected a later one"
                 )
+            fences.add(header.epoch)
             slot = header.number
         else:
             data.append(header)
             slot += 1
-    return Walk(tuple(data), slot, epoch)
+    return Walk(tuple(data), frozenset(fences), slot, epoch)

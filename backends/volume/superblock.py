@@ -186,6 +186,9 @@ class Superblock:
             opens it; empty just without encryption.
         journal: set while a journal may hold what the store has not.
         rollbacks: in the order in which they were made.
+        fenced: the writer has put its fence; known from its second superblock on.
+        pending: earlier epochs of which nobody knows yet whether they did.
+        unfenced: epochs that did not in time: a fence of theirs is a stray one.
         description: for people.
         extra: fields of later versions that may be ignored; kept as they are.
     """
@@ -209,6 +212,9 @@ class Superblock:
     wraps: tuple[Wrap, ...] = attrs.field(default=(), repr=False)
     journal: JournalNote | None = None
     rollbacks: tuple[Rollback, ...] = ()
+    fenced: bool = False
+    pending: tuple[int, ...] = ()
+    unfenced: tuple[int, ...] = ()
     description: str = ""
     extra: dict[str, Any] = attrs.field(factory=dict)
 
@@ -500,6 +506,9 @@ _READERS: dict[str, Reader[Any]] = {
     "wraps": _sequence(_wrap),
     "journal": _optional(_journal),
     "rollbacks": _sequence(_rollback),
+    "fenced": _flag,
+    "pending": _sequence(_integer(_U32)),
+    "unfenced": _sequence(_integer(_U32)),
     "description": _text,
 }
 
