@@ -1,4 +1,4 @@
-"""A host for volumes without a reactor: one store in memory, virtual time, threads that are calls."""
+"""A host for volumes without a reactor: a store in memory, virtual time, calls for threads."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class VolumeHost:
         seed: of everything random.
     """
 
-    def __init__(
-        self, store=None, options=None, codec="none", key=None, seed=0, cache=8 * MIB
-    ):
+    def __init__(self, store=None, options=None, codec="none", key=None, seed=0, cache=8 * MIB):
         self.clock = Clock()
         self.store = MemoryStore() if store is None else store
         self.options = options or Options()
