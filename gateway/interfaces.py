@@ -201,7 +201,8 @@ class IVolume(Interface):
     def roll_back(name: str) -> Deferred[None]:
         """
         Make the disk what it was. The caller sees to it that nobody uses the
-        export until this is answered. The disk's size stays, and so do snapshots.
+        export until this is answered; what was handed in before, answered or not,
+        does not come after it. The disk's size stays, and so do snapshots.
 
         Raises:
             UnknownExport: there is no such snapshot.

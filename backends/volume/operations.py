@@ -67,7 +67,7 @@ class VolumeOperations:
 
     def roll_back(self, name: str) -> Deferred[None]:
         """As `IVolume.roll_back`."""
-        return _answer(self.volume.snapshots.roll_back(name))
+        return _answer(self._roll_back(name))
 
     def clone(self, snapshot: str, name: str) -> Deferred[None]:
         """As `IVolume.clone`; the name is the clone's ``prefix``."""
@@ -84,6 +84,14 @@ class VolumeOperations:
     def facts(self) -> Deferred[dict[str, int | str]]:
         """As `IVolume.facts`; see `backends.volume.facts`."""
         return _answer(facts(self.volume.parts, self.memory))
+
+    async def _roll_back(self, name: str) -> None:
+        # A client that is gone may have left writes that wait for room. Changes are made
+        # in order, so once this one, of nothing, is made, so are they.
+        waiting = self.volume.trim(0, 0, False)
+        if isinstance(waiting, Deferred):
+            await waiting
+        await self.volume.snapshots.roll_back(name)
 
     async def _clone(self, snapshot: str, name: str) -> None:
         self.volume.snapshots.find(snapshot)

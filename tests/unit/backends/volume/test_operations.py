@@ -7,12 +7,14 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from backends.objects.contract import Transient
+from backends.objects.memory import MemoryStore
 from backends.volume.frame_cache import FrameCache
 from backends.volume.keys import KeySource
 from backends.volume.operations import VolumeOperations
 from gateway.errors import ExportBusy, ExportUnavailable, Unavailable, UnknownExport
 from gateway.info import MIB, Collected
 from gateway.interfaces import IVolume
+from tests.doubles.held_store import HeldStore
 from tests.doubles.volumes import VolumeHost
 
 KEY = bytes(range(32))
@@ -22,18 +24,23 @@ SIZE = 64 * MIB
 class Lab:
     """A volume of 64 MiB and its operations."""
 
-    def __init__(self, key=None):
-        self.host = VolumeHost(key=key)
-        self.volume = self.host.new(SIZE)
-        source = None if key is None else KeySource.from_key_file(key)
+    def __init__(self, key=None, **host):
+        self.host = VolumeHost(key=key, **host)
+        self.source = None if key is None else KeySource.from_key_file(key)
+        self.use(self.host.new(SIZE))
+
+    def use(self, volume, prefix="volume-1"):
+        """From now on everything is about that one."""
+        store, environment = self.host.store, self.host.environment
+        self.volume = volume
         self.operations = VolumeOperations(
-            self.volume,
-            self.host.store,
-            "volume-1",
-            self.host.environment,
-            FrameCache(MIB),
-            source,
+            volume, store, prefix, environment, FrameCache(MIB), self.source
         )
+
+    def reopen(self):
+        """With nothing in memory."""
+        self.host.settle(self.volume.close())
+        self.use(self.host.again())
 
     def do(self, name, *args):
         """The answer of an operation, which has to be a Deferred."""
@@ -106,6 +113,31 @@ def test_rolling_back_brings_the_bytes_back(lab):
     lab.write(b"b")
     lab.do("roll_back", "monday")
     assert lab.read() == b"a"
+
+
+def test_a_write_that_a_client_left_behind_does_not_outlive_a_rollback():
+    """
+    It waited for the rest of its sector when the client went away.
+    """
+    store = HeldStore(MemoryStore(), holds=())
+    lab = Lab(store=store)
+    lab.write(b"a")
+    lab.do("take_snapshot", "monday")
+    lab.reopen()
+    store.holds = {"get"}
+    left = lab.volume.write(100, b"b" * 10, False)
+    assert isinstance(left, Deferred)
+    rolled_back = lab.operations.roll_back("monday")
+    for _ in range(100):
+        while len(store.held) > 1:
+            store.answer(-1)
+        lab.host.go_on()
+    store.holds = set()
+    store.answer_all()
+    lab.host.settle(rolled_back)
+    assert left.called
+    assert bytes(lab.host.settle(lab.volume.read(0, 4096))) == b"a" * 4096
+    lab.host.settle(lab.volume.close())
 
 
 @pytest.mark.parametrize("key", [None, KEY])
@@ -200,14 +232,11 @@ def test_the_facts_of_a_clone_tell_what_it_inherited(lab):
     lab.write(b"a")
     lab.do("take_snapshot", "monday")
     lab.do("clone", "monday", "copy")
-    clone = lab.host.settle(lab.host.attaching(prefix="copy"))
-    lab.operations = VolumeOperations(
-        clone, lab.host.store, "copy", lab.host.environment, FrameCache(MIB)
-    )
+    lab.host.settle(lab.volume.close())
+    lab.use(lab.host.settle(lab.host.attaching(prefix="copy")), "copy")
     facts = lab.do("facts")
     assert (facts["parent"], facts["inherited_bytes"]) == ("volume-1", 4096)
     assert (facts["objects"], facts["live_bytes"], facts["stored_bytes"]) == (0, 0, 0)
-    lab.host.settle(clone.close())
 
 
 def test_a_store_that_fails_is_unavailable(lab, monkeypatch):
