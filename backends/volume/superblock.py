@@ -11,14 +11,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
 from backends.volume import header as headers
 from backends.volume.frames import CODECS, open_frame
 from backends.volume.header import FIXED, Codec, Kind
+from backends.volume.json_fields import (
+    U32,
+    Reader,
+    choice,
+    fields_of,
+    flag,
+    integer,
+    optional,
+    record,
+    sequence,
+    text,
+    uuid,
+)
 from backends.volume.keys import Crypt, Wrap, check_wrap
 from backends.volume.sealing import seal
 from backends.volume.units import SECTOR
@@ -33,10 +45,6 @@ FEATURES: frozenset[str] = frozenset()
 STATES = ("open", "closed")
 
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-_U32 = (1 << 32) - 1
-_U64 = (1 << 64) - 1
-
-T = TypeVar("T")
 
 
 def check_snapshot_name(name: str) -> str:
@@ -347,57 +355,19 @@ def _plain(_instance: object, _field: object, value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-# -- from JSON: every reader takes a value and its place, and refuses what does not fit
-
-Reader = Callable[[Any, str], T]
-
-
-def _integer(maximum: int = _U64, minimum: int = 0) -> Reader[int]:
-    def read(value: Any, where: str) -> int:
-        if type(value) is not int or not minimum <= value <= maximum:
-            raise Corrupt(f"{where}: got {_shown(value)}, expected {minimum} to {maximum}")
-        return value
-
-    return read
-
-
-def _uuid(value: Any, where: str) -> bytes:
-    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
-        raise Corrupt(f"{where}: got {_shown(value)}, expected 32 hexadecimal digits")
-    return bytes.fromhex(value)
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise Corrupt(f"{where}: got {_shown(value)}, expected a text")
-    return value
-
-
-def _flag(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise Corrupt(f"{where}: got {_shown(value)}, expected true or false")
-    return value
+# -- from JSON
 
 
 def _size(value: Any, where: str) -> int:
-    size = _integer(MAX_EXPORT_SIZE)(value, where)
+    size = integer(MAX_EXPORT_SIZE)(value, where)
     if size % SECTOR:
         raise Corrupt(f"{where}: got {size}, expected a multiple of {SECTOR}")
     return size
 
 
-def _choice(*allowed: str) -> Reader[str]:
-    def read(value: Any, where: str) -> str:
-        if value not in allowed:
-            raise Corrupt(f"{where}: got {_shown(value)}, expected {' or '.join(allowed)}")
-        return str(value)
-
-    return read
-
-
 def _snapshot_name(value: Any, where: str) -> str:
     try:
-        return check_snapshot_name(_text(value, where))
+        return check_snapshot_name(text(value, where))
     except BadValue as problem:
         raise Corrupt(f"{where}: {problem}") from None
 
@@ -408,7 +378,7 @@ def _wrap(value: Any, where: str) -> Wrap:
 
 
 def _features(value: Any, where: str) -> tuple[str, ...]:
-    names = _sequence(_text)(value, where)
+    names = sequence(text)(value, where)
     unknown = sorted(set(names) - FEATURES)
     if unknown:
         raise Corrupt(
@@ -417,104 +387,66 @@ def _features(value: Any, where: str) -> tuple[str, ...]:
     return names
 
 
-def _optional(read: Reader[T]) -> Reader[T | None]:
-    return lambda value, where: None if value is None else read(value, where)
-
-
-def _sequence(read: Reader[T]) -> Reader[tuple[T, ...]]:
-    def read_all(value: Any, where: str) -> tuple[T, ...]:
-        if not isinstance(value, list):
-            raise Corrupt(f"{where}: got {_shown(value)}, expected a list")
-        return tuple(read(item, f"{where}[{index}]") for index, item in enumerate(value))
-
-    return read_all
-
-
-def _record(make: Callable[..., T], readers: Mapping[str, Reader[Any]]) -> Reader[T]:
-    def read(value: Any, where: str) -> T:
-        values = _fields(value, readers, where)
-        unknown = sorted(set(value) - set(readers))
-        if unknown:
-            raise Corrupt(f"{where}: got the unknown fields {', '.join(unknown)}")
-        return make(**values)
-
-    return read
-
-
-def _fields(value: Any, readers: Mapping[str, Reader[Any]], where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Corrupt(f"{where}: got {_shown(value)}, expected an object")
-    missing = sorted(set(readers) - set(value))
-    if missing:
-        raise Corrupt(f"{where}: the fields {', '.join(missing)} are missing")
-    return {name: read(value[name], f"{where}: {name}") for name, read in readers.items()}
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= 100 else f"{text[:100]}..."
-
-
-_root = _record(
+_root = record(
     Root,
     {
-        "epoch": _integer(_U32),
-        "n": _integer(_U32),
-        "offset": _integer(minimum=FIXED),
-        "stored_length": _integer(_U32, minimum=1),
-        "version": _integer(),
+        "epoch": integer(U32),
+        "n": integer(U32),
+        "offset": integer(minimum=FIXED),
+        "stored_length": integer(U32, minimum=1),
+        "version": integer(),
     },
 )
-_snapshot = _record(
+_snapshot = record(
     Snapshot,
     {
-        "id": _integer(minimum=1),
+        "id": integer(minimum=1),
         "name": _snapshot_name,
-        "version": _integer(),
-        "root": _optional(_root),
+        "version": integer(),
+        "root": optional(_root),
         "size": _size,
-        "created_ms": _integer(),
-        "deleting": _flag,
+        "created_ms": integer(),
+        "deleting": flag,
     },
 )
-_parent = _record(Parent, {"uuid": _uuid, "prefix": _text, "snapshot": _integer(minimum=1)})
-_ancestor = _record(Ancestor, {"uuid": _uuid, "prefix": _text, "wrap": _optional(_wrap)})
-_journal = _record(
+_parent = record(Parent, {"uuid": uuid, "prefix": text, "snapshot": integer(minimum=1)})
+_ancestor = record(Ancestor, {"uuid": uuid, "prefix": text, "wrap": optional(_wrap)})
+_journal = record(
     JournalNote,
-    {"host": _text, "epoch": _integer(_U32), "lsn": _integer(), "since_ms": _integer()},
+    {"host": text, "epoch": integer(U32), "lsn": integer(), "since_ms": integer()},
 )
 
-_rollback = _record(Rollback, {"version": _integer(), "to": _integer()})
+_rollback = record(Rollback, {"version": integer(), "to": integer()})
 
 _READERS: dict[str, Reader[Any]] = {
     # First, so that a volume of a later version is refused for what it needs.
     "features": _features,
-    "volume": _uuid,
-    "generation": _integer(),
-    "epoch": _integer(_U32),
-    "writer": _uuid,
+    "volume": uuid,
+    "generation": integer(),
+    "epoch": integer(U32),
+    "writer": uuid,
     "size": _size,
-    "created_ms": _integer(),
-    "state": _choice(*STATES),
-    "compatible": _sequence(_text),
-    "codec": _choice(*CODECS),
-    "checkpoint": _optional(_root),
-    "snapshots": _sequence(_snapshot),
-    "next_snapshot_id": _integer(minimum=1),
-    "parent": _optional(_parent),
-    "ancestors": _sequence(_ancestor),
-    "wraps": _sequence(_wrap),
-    "journal": _optional(_journal),
-    "rollbacks": _sequence(_rollback),
-    "fenced": _flag,
-    "pending": _sequence(_integer(_U32)),
-    "unfenced": _sequence(_integer(_U32)),
-    "description": _text,
+    "created_ms": integer(),
+    "state": choice(*STATES),
+    "compatible": sequence(text),
+    "codec": choice(*CODECS),
+    "checkpoint": optional(_root),
+    "snapshots": sequence(_snapshot),
+    "next_snapshot_id": integer(minimum=1),
+    "parent": optional(_parent),
+    "ancestors": sequence(_ancestor),
+    "wraps": sequence(_wrap),
+    "journal": optional(_journal),
+    "rollbacks": sequence(_rollback),
+    "fenced": flag,
+    "pending": sequence(integer(U32)),
+    "unfenced": sequence(integer(U32)),
+    "description": text,
 }
 
 
 def _from_json(fields: Any, written_ms: int, where: str) -> Superblock:
-    values = _fields(fields, _READERS, where)
+    values = fields_of(fields, _READERS, where)
     extra = {name: value for name, value in fields.items() if name not in _READERS}
     superblock = Superblock(written_ms=written_ms, extra=extra, **values)
     ids = [snapshot.id for snapshot in superblock.snapshots]
