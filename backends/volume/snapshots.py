@@ -12,8 +12,8 @@ from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.attachment import Attachment
 from backends.volume.checkpointing import load
 from backends.volume.listing import everything
-from backends.volume.read_only import ReadOnlyVolume
 from backends.volume.reading import Reader
+from backends.volume.snapshot_export import SnapshotExport
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Rollback, Snapshot, check_snapshot_name
 from backends.volume.turns import Turn
@@ -144,7 +144,7 @@ class Snapshots:
 
             await parts.checkpointer.checkpoint(prepare=go_back)
 
-    async def open(self, name: str) -> ReadOnlyVolume:
+    async def open(self, name: str) -> SnapshotExport:
         """
         Raises:
             UnknownExport: there is none of that name.
@@ -160,8 +160,13 @@ class Snapshots:
         reader = Reader(
             None, stored, self._parts.fetcher, self._parts.fetcher.read_ahead(snapshot.size)
         )
-        return ReadOnlyVolume(
-            snapshot.size, None, stored, reader, lambda: self._closed(snapshot.id)
+        return SnapshotExport(
+            snapshot.size,
+            stored,
+            reader,
+            lambda: self._closed(snapshot.id),
+            lambda: [one.name for one in self.all() if one.id < snapshot.id],
+            lambda reference: self.map_of(self.find(reference)),
         )
 
     async def map_of(self, snapshot: Snapshot) -> StoredMap:

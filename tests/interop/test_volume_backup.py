@@ -126,17 +126,19 @@ def change(clients: Clients, volume: Volume) -> None:
     )
 
 
-def changed_by_libnbd(clients: Clients, volume: Volume) -> Extents:
-    """Since monday, by nbdinfo."""
+def changed_by_libnbd(clients: Clients, volume: Volume, until: str = "") -> Extents:
+    """Since monday, now or until another snapshot, by nbdinfo."""
     context = "x-nbdgateway:changed:monday"
-    text = clients.run("nbdinfo", "--json", f"--map={context}", volume.uri)
+    uri = of(volume, until) if until else volume.uri
+    text = clients.run("nbdinfo", "--json", f"--map={context}", uri)
     return [(one["offset"], one["length"]) for one in json.loads(text) if one["type"] & 1]
 
 
-def changed_by_qemu(clients: Clients, volume: Volume) -> Extents:
-    """Since monday, by qemu-img: what its option shows as not being data."""
+def changed_by_qemu(clients: Clients, volume: Volume, until: str = "") -> Extents:
+    """The same by qemu-img: what its option shows as not being data."""
     socket = volume.directory / "nbd.sock"
-    options = f"driver=nbd,server.type=unix,server.path={socket},export=vm1"
+    export = f"vm1@{until}" if until else "vm1"
+    options = f"driver=nbd,server.type=unix,server.path={socket},export={export}"
     bitmap = "x-dirty-bitmap=qemu:dirty-bitmap:monday"
     text = clients.run("qemu-img", "map", "--output=json", "--image-opts", f"{options},{bitmap}")
     return [(one["start"], one["length"]) for one in json.loads(text) if not one["data"]]
@@ -196,16 +198,17 @@ def copy_extents(h: Any, path: str, extents: Extents) -> None:
                 file.write(h.pread(min(1 << 20, offset + length - start), start))
 
 
-def test_an_incremental_backup_by_libnbd(clients: Clients, volume: Volume, backed_up: Path) -> None:
+def test_an_incremental_backup_by_libnbd_of_a_disk_in_use(
+    clients: Clients, volume: Volume, backed_up: Path
+) -> None:
     """A second snapshot, and of it only what changed since the first: the copy is the second."""
     ledger = Ledger()
     ledger.start_anew(in_zones(image_of(clients, volume.uri)))
     with writing(volume, ledger, 3) as writer:
         while writer.answered < 200:
             assert volume.process.process.poll() is None
-    snapshot(volume, "tuesday")
-    extents = changed_by_libnbd(clients, volume)
-    with writing(volume, ledger, 4):
+        snapshot(volume, "tuesday")
+        extents = changed_by_libnbd(clients, volume, "tuesday")
         clients.nbdsh(of(volume, "tuesday"), copy_extents, str(backed_up), extents)
         tuesday = image_of(clients, of(volume, "tuesday"))
     assert sum(length for _, length in extents) < 12 * MIB
@@ -213,27 +216,45 @@ def test_an_incremental_backup_by_libnbd(clients: Clients, volume: Volume, backe
     volume.check_log()
 
 
-def test_an_incremental_backup_by_qemu(clients: Clients, volume: Volume, backed_up: Path) -> None:
+def test_an_incremental_backup_by_qemu_of_a_disk_in_use(
+    clients: Clients, volume: Volume, backed_up: Path
+) -> None:
     """An overlay takes what changed, by copy on read, and is put on the whole copy."""
-    snapshot(volume, "tuesday")
-    create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", of(volume, "tuesday")]
-    clients.run("qemu-img", *create, "tuesday.qcow2")
-    reads = [
-        part
-        for offset, length in changed_by_qemu(clients, volume)
-        for part in ("-c", f"r {offset} {length}")
-    ]
-    text = clients.run("qemu-io", "-C", "-f", "qcow2", *reads, "tuesday.qcow2")
-    assert "failed" not in text
-    rebase = ["rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", backed_up]
-    clients.run("qemu-img", *rebase, "tuesday.qcow2")
-    clients.run(
-        "qemu-img", "compare", "-f", "qcow2", "-F", "raw", "tuesday.qcow2", of(volume, "tuesday")
-    )
-    allocated = json.loads(clients.run("qemu-img", "map", "--output=json", "tuesday.qcow2"))
-    own = sum(one["length"] for one in allocated if one["depth"] == 0)
-    assert own < 8 * MIB
+    ledger = Ledger()
+    ledger.start_anew(in_zones(image_of(clients, volume.uri)))
+    with writing(volume, ledger, 5) as writer:
+        while writer.answered < 200:
+            assert volume.process.process.poll() is None
+        snapshot(volume, "tuesday")
+        tuesday = of(volume, "tuesday")
+        create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", tuesday]
+        clients.run("qemu-img", *create, "tuesday.qcow2")
+        reads = [
+            part
+            for offset, length in changed_by_qemu(clients, volume, "tuesday")
+            for part in ("-c", f"r {offset} {length}")
+        ]
+        text = clients.run("qemu-io", "-C", "-f", "qcow2", *reads, "tuesday.qcow2")
+        assert "failed" not in text
+        rebase = ["rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", backed_up]
+        clients.run("qemu-img", *rebase, "tuesday.qcow2")
+        same = ["compare", "-f", "qcow2", "-F", "raw", "tuesday.qcow2", tuesday]
+        clients.run("qemu-img", *same)
+    mapped = json.loads(clients.run("qemu-img", "map", "--output=json", "tuesday.qcow2"))
+    assert sum(one["length"] for one in mapped if one["depth"] == 0) < 16 * MIB
     volume.check_log()
+
+
+def test_a_snapshot_knows_the_older_ones(clients: Clients, volume: Volume, backed_up: Path) -> None:
+    """And the disk knows all."""
+    snapshot(volume, "tuesday")
+    known = {"": ["monday", "tuesday"], "tuesday": ["monday"], "monday": []}
+    for name, older in known.items():
+        uri = of(volume, name) if name else volume.uri
+        (export,) = json.loads(clients.run("nbdinfo", "--json", uri))["exports"]
+        contexts = [one for one in export["contexts"] if one.startswith("x-nbdgateway:changed:")]
+        assert contexts == [f"x-nbdgateway:changed:{one}" for one in older]
+    assert changed_by_libnbd(clients, volume, "tuesday") == changed_by_libnbd(clients, volume)
 
 
 def test_a_backup_goes_back_over_the_volume(
