@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from threading import Timer
 
-from tests.crash.places import Place
+from tests.crash.places import Named
 from tests.crash.served import Served, content
 from tests.crash.stamping_writer import ZONES, Ledger, StampingWriter
 from tests.wire import Client
@@ -27,7 +27,7 @@ class Kills:
         counts: requests answered, flushes among them, and deaths by what they interrupted.
     """
 
-    def __init__(self, directory: Path, place: Place, durability: str, seed: int) -> None:
+    def __init__(self, directory: Path, place: Named, durability: str, seed: int) -> None:
         self._random = Random(seed)
         self._served = Served(directory, place)
         self._durability = durability

@@ -14,11 +14,15 @@ from tests.doubles.moto_server import ACCESS_KEY, SECRET_KEY
 PREFIX = "vm1"
 
 
-class Place(Protocol):
-    """A store with room for volumes."""
+class Named(Protocol):
+    """A store that a configuration can name."""
 
     def section(self) -> str:
         """What an export's section says about it."""
+
+
+class Place(Named, Protocol):
+    """A store with room for volumes, within reach."""
 
     def names(self, folder: str = PREFIX) -> list[str]:
         """Of all objects in a folder, in order."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.crash.places import PREFIX, Place
+from tests.crash.places import PREFIX, Named
 from tests.interop.gateway import ALARMS
 from tests.service.twistd import Twistd
 from tests.simulation.model import Zones
@@ -33,7 +33,7 @@ class Served:
         process: the newest; None before the first start.
     """
 
-    def __init__(self, directory: Path, place: Place, keys: str = "", more: str = "") -> None:
+    def __init__(self, directory: Path, place: Named, keys: str = "", more: str = "") -> None:
         self.directory = directory
         self.place = place
         self.keys = keys
