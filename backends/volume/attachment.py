@@ -86,6 +86,8 @@ class Attachment:
             StorageError: the store did not take it; everything is let go all
                 the same, and a journal keeps what it has.
         """
+        # What waits for room was not answered, and comes too late: nothing changes behind `last`.
+        self.writer.stop()
         await self.collector.stop()
         try:
             if self.condition.failure is None:

@@ -15,7 +15,7 @@ from backends.volume.reading import Reader
 from backends.volume.recent import Recent
 from backends.volume.units import SECTOR
 from backends.volume.values import HOLE, ZERO
-from gateway.errors import NotFast
+from gateway.errors import Closed, NotFast
 from gateway.interfaces import Buffer, NowOrLater
 
 
@@ -58,6 +58,10 @@ class Writer:
     def go_on(self) -> None:
         """There may be room again."""
         self._intake.go_on()
+
+    def stop(self) -> None:
+        """Answer what waits with `Closed`; nothing may be handed in any more."""
+        self._intake.fail(lambda: Closed("the volume is closed"))
 
     def write(self, offset: int, payload: Buffer, fua: bool) -> NowOrLater[None]:
         """As `IExport.write`."""
