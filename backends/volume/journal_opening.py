@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from backends.volume.environment import Environment
 from backends.volume.journal import Journal
+from backends.volume.journal_creating import JournalCalls
 from backends.volume.journal_standing import NotCurrent, Standing
 from gateway.errors import Corrupt, ExportUnavailable
 
@@ -25,6 +26,7 @@ async def with_journal(
     volume: bytes,
     environment: Environment,
     attach: Callable[[Journal], Awaitable[T]],
+    calls: JournalCalls | None = None,
 ) -> T:
     """
     Open a volume's journal and attach the volume with it.
@@ -39,6 +41,7 @@ async def with_journal(
         volume: its uuid, 16 bytes; names the file.
         attach: raises `NotCurrent` before anything was changed. Once it has
             answered, the journal is closed with what it made.
+        calls: of the system; for tests.
 
     Raises:
         ExportUnavailable: the journal cannot be opened.
@@ -53,7 +56,7 @@ async def with_journal(
         except OSError as error:
             raise ExportUnavailable(f"journals {directory}: {error.strerror}") from error
         path = os.path.join(directory, str(uuid))
-        return Journal.open(path, size, uuid, environment.call_in_thread, environment.wall)
+        return Journal.open(path, size, uuid, environment.call_in_thread, environment.wall, calls)
 
     while True:
         journal: Journal = await in_thread(find)
