@@ -152,6 +152,10 @@ class Branch:
         log: every `Mutation` that is not in the base.
         flushed: the moment at which the newest successful flush was handed in.
         pinned: snapshots being made; while there are any, the base stays.
+        stored: the moment up to which everything that was answered is in the store, not in a
+            journal alone; 0 if not even the base is known to be.
+        journaled: flushes are answered by a journal.
+        before: the branch that goes on in this one by way of a journal; None if there is none.
     """
 
     def __init__(self, zones, base, moment):
@@ -161,6 +165,9 @@ class Branch:
         self.log = []
         self.flushed = 0
         self.pinned = 0
+        self.stored = 0
+        self.before = None
+        self.journaled = False
         self._moment = moment
 
     # Changes.
@@ -211,6 +218,12 @@ class Branch:
         """A change is answered."""
         mutation.ok = ok
         mutation.answered = self._moment()
+
+    def stored_done(self, submitted):
+        """What brings everything to the store was handed in at that moment, and succeeded."""
+        self.stored = max(self.stored, submitted)
+        self.before = None
+        self.flush_done(submitted)
 
     def flush_done(self, submitted):
         """A flush that was handed in at that moment succeeded."""
@@ -309,6 +322,21 @@ class Branch:
                             whole.add(history[index])
             if len(whole) > known:
                 before = -1  # once more, with what these require
+
+    def check_loss(self, observed, unknown=()):
+        """
+        Compare what the disk holds when a journal was lost: still a prefix, but perhaps of what
+        had happened before the journal was replayed the last time.
+
+        Raises:
+            Wrong.
+        """
+        try:
+            self.check_crash(observed, unknown, floor=self.stored)
+        except Wrong:
+            if self.stored or self.before is None:
+                raise
+            self.before.check_loss(observed, unknown)
 
     # Inside.
 
@@ -412,7 +440,8 @@ class Branch:
         count = 0
         for mutation in self.log:
             partial = mutation.vague and (mutation.offset % SECTOR or mutation.length % SECTOR)
-            if not mutation.ok or mutation.answered >= self.flushed or partial:
+            durable = self.stored if self.journaled else self.flushed
+            if not mutation.ok or mutation.answered >= durable or partial:
                 break
             count += 1
         base = bytearray(self.base)

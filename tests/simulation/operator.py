@@ -72,7 +72,7 @@ class Operator:
         session, asked = self._session, self._simulation.moment()
         answer = await self._ask("checkpoint", lambda: self._subject.checkpoint(session.volume))
         if self._succeeded(answer):
-            session.branch.flush_done(asked)
+            session.branch.stored_done(asked)
 
     async def _snapshot(self):
         if len(self._snapshots.there()) >= _MOST:
@@ -87,7 +87,7 @@ class Operator:
         )
         if self._succeeded(answer):
             self._snapshots.made(name)
-            session.branch.flush_done(asked)
+            session.branch.stored_done(asked)
             if self._random.random() < 0.3:
                 await self._read_snapshot()
 
@@ -145,6 +145,8 @@ class Operator:
             )
             if session.process.alive:
                 session.branch.answer(mutation, self._succeeded(answer))
+                if mutation.ok:
+                    session.branch.stored_done(self._simulation.moment())
         finally:
             session.paused = False
 

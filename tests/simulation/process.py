@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from backends.volume.environment import Environment
+from tests.simulation.host import Died
 from tests.simulation.virtual_time import MortalTime
 
 #: Seconds since 1970 when a simulation starts.
@@ -22,17 +23,21 @@ class Process:
         store: the `SimulatedStore`.
         name: in the trace.
         seed: any text; the same text gives the same randomness.
+        host: the `Host` that it runs on; None if it needs no disk.
 
     Attributes:
+        journals: `Journal` objects that it opened.
         client: its `Client` of the store, without retries.
         store: what it uses: the client with retries, if the subject wants them.
         environment: for a volume.
         alive: until `kill`.
     """
 
-    def __init__(self, store, name, seed):
+    def __init__(self, store, name, seed, host=None):
         self.name = name
         self.alive = True
+        self.host = host
+        self.journals = []
         self.clock = MortalTime(store.clock)
         self.client = self.store = store.client(name)
         self.random = Random(f"{seed} process {name}")
@@ -46,7 +51,7 @@ class Process:
             secret_bytes=Random(f"{seed} secrets {name}").randbytes,
             wall=lambda: _BEGINNING + store.clock.seconds(),
             call_in_thread=self.call_in_thread,
-            host=name,
+            host=name if host is None else host.name,
         )
 
     def call_in_thread(self, function, *args, **kw):
@@ -56,6 +61,8 @@ class Process:
         def run():
             try:
                 result = function(*args, **kw)
+            except Died:
+                return
             except Exception:
                 result = Failure()
             later(answer.callback, result)

@@ -43,6 +43,7 @@ class Profile:
         operator: how many seconds, on average, between an operator's actions; 0 for none.
         clones: whether volumes have clones.
         errors: whether the store is so bad that requests may fail as unavailable.
+        hosts: machines with journals; 0 for ``durability = store``.
         rot: probability, for each attachment, that objects are damaged meanwhile.
     """
 
@@ -58,6 +59,7 @@ class Profile:
     operator: float = 0.0
     clones: bool = False
     errors: bool = True
+    hosts: int = 0
     rot: float = 0.0
 
 
@@ -88,6 +90,15 @@ PROFILES = {
             operator=1.0,
         ),
         Profile(name="snapshots", faults=faults.FLAKY, operator=0.15, clones=True, lives=(2, 5)),
+        Profile(
+            name="journal",
+            faults=faults.FLAKY,
+            operator=1.0,
+            errors=False,
+            lives=(2, 5),
+            attach_crash=0.3,
+            hosts=2,
+        ),
         Profile(name="rot", faults=faults.ROTTEN, operator=0.6, rot=0.7, takeover=0),
     )
 }

@@ -53,7 +53,11 @@ def run_seed(seed, profile=None, subject="volume"):
         A `Report`.
     """
     simulated = subject_named(subject, seed)
-    names = [name for name in PROFILES if simulated.checks or not PROFILES[name].rot]
+    names = [
+        name
+        for name in PROFILES
+        if simulated.checks or not (PROFILES[name].rot or PROFILES[name].hosts)
+    ]
     chosen = PROFILES[profile or names[seed % len(names)]]
     # A collector that comes in between would run the ``finally`` of processes that were killed.
     gc.collect(0)

@@ -14,6 +14,7 @@ from backends.objects.contract import StoreError
 from gateway.errors import ExportUnavailable, StorageError
 from gateway.info import KIB
 from tests.simulation import audit
+from tests.simulation.host import Host
 from tests.simulation.model import Branch, Wrong, Zones
 from tests.simulation.operator import Operator
 from tests.simulation.process import Process
@@ -97,6 +98,12 @@ class Simulation:
         self._keys = 0
         self._failure = None
         self._at_rest = False
+        self._hosts = [
+            Host(f"host{number + 1}", Random(f"{seed} host {number}"))
+            for number in range(max(1, profile.hosts))
+        ]
+        self._left = None  # with a journal: where the newest session was, (host, generation)
+        self._tried = set()  # where attaching was tried since; None for without a journal
         self._old = []
 
     # What others use.
@@ -147,9 +154,12 @@ class Simulation:
         """A `Deferred` of its end; failures end the run."""
         return Deferred.fromCoroutine(coroutine).addErrback(self.failed, "beside")
 
-    def process(self, name):
+    def process(self, name, host=None):
         """A new one."""
-        self._processes.append(Process(self.store, f"{name}{len(self._processes) + 1}", self.seed))
+        name = f"{name}{len(self._processes) + 1}"
+        self._processes.append(Process(self.store, name, self.seed, host))
+        if host is not None:
+            host.processes.append(self._processes[-1])
         return self._processes[-1]
 
     async def answer(self, process, deferred, text):
@@ -228,6 +238,8 @@ class Simulation:
             self._failure = traceback.format_exc()
         finally:
             globalLogPublisher.removeObserver(observe)
+            for host in self._hosts:
+                host.remove()
         if self._failure is None and self.store.violations:
             self._failure = "\n".join(self.store.violations)
         for _, *what in self.store.trace:
@@ -326,15 +338,18 @@ class Simulation:
             A `Session`; None if the store is so rotten that this ends the run.
         """
         random = self.random
+        owes = False
         for attempt in range(60):
-            process = self.process("gateway")
+            host, journal, accept_loss = self._choose_host(previous, owes, attempt)
+            process = self.process("gateway", host)
             if not self._at_rest and random.random() < self.profile.attach_crash:
                 process.kill_after(random.randint(1, 40), self._count_kill)
             if previous is not None:
                 previous.superseded = True
+                previous.loss = previous.loss or (accept_loss and self._elsewhere)
             if attempt > 40:
                 self.store.calm_down()
-            attached = self.subject.attach(process, PREFIX)
+            attached = self.subject.attach(process, PREFIX, journal, accept_loss)
             volume = await self.answer(process, attached, "attach")
             if volume is DEAD:
                 continue
@@ -345,7 +360,11 @@ class Simulation:
                 process.kill()
                 if self.profile.rot and self.store.rotten:
                     return self._end_early()
-                if not self.profile.errors and not self.profile.rot:
+                if owed := "accept_loss" in str(volume.value):
+                    self.count("refused without its journal")
+                    owes = True
+                owed = owed and self._elsewhere and not accept_loss
+                if not self.profile.errors and not self.profile.rot and not owed:
                     raise Wrong(f"attach: {type(volume.value).__name__}: {volume.value}")
                 await self.sleep(random.expovariate(1 / 30))
                 continue
@@ -357,7 +376,13 @@ class Simulation:
                 continue
             process.client.before_step = lambda: None
             self.counts["attached"] += 1
-            session = Session(self, process, volume, Branch(self.zones, found, self.moment))
+            branch = Branch(self.zones, found, self.moment)
+            branch.journaled = journal
+            if journal and previous is not None and not previous.loss:
+                branch.before = previous.branch
+            session = Session(self, process, volume, branch)
+            self._left = (host, host.generation) if journal else None
+            self._tried = {self._left}
             if previous is not None:
                 previous.left_size = volume.info.size
             if previous is not None and previous.process.alive:
@@ -365,6 +390,45 @@ class Simulation:
                 self._retire(previous, found)
             return session
         raise Wrong("attaching fails again and again")
+
+    @property
+    def _elsewhere(self):
+        """Whether some journal may have what another attachment does without."""
+        return len(self._tried) > 1
+
+    def _choose_host(self, previous, owes, attempt):
+        """
+        Where the next gateway starts; there may be a crash there before.
+
+        Returns:
+            Host, whether it has a journal, and whether it goes on without what another has.
+        """
+        random, hosts = self.random, self._hosts
+        if not self.profile.hosts:
+            return hosts[0], False, False
+        host, journal = random.choice(hosts), random.random() < 0.85
+        if self._left is not None and (attempt > 10 or random.random() < 0.6):
+            host, journal = self._left[0], True
+        if previous is not None and previous.process.alive:
+            # Where it runs, its journal is locked; elsewhere nobody knows.
+            host = next(one for one in hosts if one is not previous.process.host)
+        for process in host.processes:
+            process.kill()
+        if previous is not None and not self._at_rest:
+            crash = random.random()
+            if crash < 0.3:
+                self.note("power", host.name)
+                host.lose_power()
+                self.count("power lost")
+            elif crash < 0.36 and not owes:
+                self.note("disk", host.name)
+                host.lose_disk()
+                self.count("disk lost")
+        self._tried.add((host, host.generation) if journal else None)
+        accept_loss = random.random() < (0.5 if owes else 0.1)
+        if accept_loss and self._elsewhere:
+            self.count("loss accepted")
+        return host, journal, accept_loss
 
     async def _find(self, process, volume, previous):
         """What a new writer sees; None if it does not live to see all of it."""
@@ -383,12 +447,19 @@ class Simulation:
             self.snapshots.found(self.subject.snapshot_names(volume))
         if previous is not None:
             ranges = [(start, end) for start, end, _ in unknown]
-            previous.branch.check_crash(observed, ranges)
+            self._compare(previous, observed, ranges)
         elif any(observed):
             raise Wrong("a fresh disk is not zero")
         if unknown:
             return self._end_early()
         return bytes(observed)
+
+    def _compare(self, session, observed, unknown=()):
+        """What is there now is a prefix of what was done there."""
+        if session.loss:
+            session.branch.check_loss(observed, unknown)
+        else:
+            session.branch.check_crash(observed, unknown)
 
     def _end_early(self):
         self.ended_early = True
@@ -401,7 +472,7 @@ class Simulation:
                 return
             try:
                 session.process.kill()
-                session.branch.check_crash(observed)
+                self._compare(session, observed)
             except Wrong:
                 self.failed(Failure())
 

@@ -8,10 +8,15 @@ from twisted.internet.defer import Deferred
 
 from backends.objects.retrying import RetryingStore
 from backends.volume import attaching, cloning, creating
+from backends.volume.disk_cache import LEAST
 from backends.volume.environment import Options
 from backends.volume.frame_cache import FrameCache
+from backends.volume.journal_opening import with_journal
 from backends.volume.keys import KeySource
+from backends.volume.names import Names
+from backends.volume.superblocks import newest
 from gateway.info import KIB
+from tests.simulation.host import HostCalls
 from tests.simulation.toy import ToySubject
 
 #: Ways to damage an object so that nobody can take it for one that was never there.
@@ -69,6 +74,8 @@ class VolumeSubject:
         #: What the key file holds; None without encryption.
         self.secret = random.randbytes(32) if random.random() < 0.25 else None
         self._source = self.secret and KeySource.from_key_file(self.secret)
+        self._disk_cache = random.random() < 0.3
+        self._journal_bytes = random.choice((80, 96, 128, 512)) * KIB
 
     def create(self, process, prefix, size):
         return Deferred.fromCoroutine(
@@ -82,16 +89,45 @@ class VolumeSubject:
             )
         )
 
-    def attach(self, process, prefix):
-        return Deferred.fromCoroutine(
-            attaching.attach(
-                _persistent(process),
+    def attach(self, process, prefix, journal=False, accept_loss=False):
+        """
+        Args:
+            journal: ``durability = journal``, on the process's host.
+            accept_loss: as in the settings.
+        """
+        return Deferred.fromCoroutine(self._attach(process, prefix, journal, accept_loss))
+
+    async def _attach(self, process, prefix, journal, accept_loss):
+        store = _persistent(process)
+        caches = attaching.Caches(memory=FrameCache(self._cache))
+        if self._disk_cache and process.host is not None:
+            disk = await process.call_in_thread(process.host.cache, process, LEAST)
+            caches = attaching.Caches(memory=FrameCache(self._cache), disk=disk)
+
+        async def attach(journal=None):
+            if journal is not None:
+                process.journals.append(journal)
+            return await attaching.attach(
+                store,
                 prefix,
                 process.environment,
                 self._options,
-                attaching.Caches(memory=FrameCache(self._cache)),
+                caches,
                 source=self._source,
+                journal=journal,
+                accept_loss=accept_loss,
             )
+
+        if not journal:
+            return await attach()
+        found = await newest(store, Names(prefix))
+        return await with_journal(
+            process.host.journals,
+            self._journal_bytes,
+            found.superblock.volume,
+            process.environment,
+            attach,
+            HostCalls(process.host, process),
         )
 
     def clone(self, process, parent, snapshot, prefix):

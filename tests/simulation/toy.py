@@ -60,7 +60,7 @@ class ToySubject:
     def rot(self, store, random, prefix):
         """Nothing is damaged: there are no checksums."""
 
-    def attach(self, process, prefix):
+    def attach(self, process, prefix, journal=False, accept_loss=False):
         return Deferred.fromCoroutine(_attach(_Patient(process), prefix, self.bugs))
 
 
