@@ -1,0 +1,168 @@
+"""Ways to break a volume, each of which some test has to notice."""
+
+from __future__ import annotations
+
+import attrs
+
+_VOLUME = "backends/volume/"
+
+
+@attrs.frozen
+class Mutation:
+    """
+    One change of the program that breaks a promise.
+
+    Attributes:
+        name: in the table of docs/explanation/how-we-know.md.
+        promise: its number there.
+        file: below backends/volume.
+        old, new: text that is there once, and what takes its place.
+        check: a profile of the simulation and how many seeds, or a pytest node.
+    """
+
+    name: str
+    promise: int
+    file: str
+    old: str
+    new: str
+    check: tuple[str, int] | str
+
+    @property
+    def path(self):
+        return _VOLUME + self.file
+
+
+MUTATIONS = (
+    Mutation(
+        "flush-before-put", 1, "committing.py",
+        "        if self.idle:\n            return None\n        is_open",
+        "        self.seal()\n        if self._recent:\n            return None\n        is_open",
+        ("flaky", 50),
+    ),
+    Mutation(
+        "fua-is-nothing", 1, "writing.py",
+        "            self.take(start, payload)\n            return self.flush() if fua else None\n",
+        "            self.take(start, payload)\n            return None\n",
+        ("flaky", 50),
+    ),
+    Mutation(
+        "journal-not-synced", 1, "journal_file.py",
+        "        if sync:\n            self._calls.fdatasync(self._fd)\n            if superblock",
+        "        if sync:\n            if superblock",
+        ("journal", 60),
+    ),
+    Mutation(
+        "journal-given-up-by-close", 1, "attachment.py",
+        "        self.writer.stop()\n", "",
+        ("journal", 600),
+    ),
+    Mutation(
+        "applied-out-of-order", 2, "committing.py",
+        "self._landed.pop(self._stored_slot + 1, None)) is not None",
+        "self._landed.pop(min(self._landed, default=0), None)) is not None",
+        ("reordering", 100),
+    ),
+    Mutation(
+        "fence-skips-too-little", 2, "fencing.py",
+        "resume = slot + WINDOW", "resume = slot + 1",
+        ("takeover", 300),
+    ),
+    Mutation(
+        "outlived-journal-replayed", 2, "journal_standing.py",
+        "        return Standing.CURRENT if note.epoch <= epoch else Standing.OUTLIVED",
+        "        return Standing.CURRENT",
+        ("journal", 300),
+    ),
+    Mutation(
+        "taken-slot-counts", 3, "committing.py",
+        "            except Exists:\n                self._condition.fail(",
+        "            except Exists:\n                self._landed[slot] = (segment, sealed)\n"
+        "                self._advance()\n                return\n"
+        "                self._condition.fail(",
+        ("takeover", 100),
+    ),
+    Mutation(
+        "no-second-look", 3, "superblocks.py",
+        "    return all(names.parse_sb(one.key) is None for one in higher)", "    return True",
+        ("takeover", 300),
+    ),
+    Mutation(
+        "fences-swept", 3, "sweeping.py",
+        "    return header.kind != Kind.DATA\n", "    return False\n",
+        ("takeover", 300),
+    ),
+    Mutation(
+        "trim-in-memory-only", 4, "segment.py",
+        "            if state != DATA:\n                extents",
+        "            if state == 1:\n                continue\n"
+        "            if state != DATA:\n                extents",
+        ("flaky", 50),
+    ),
+    Mutation(
+        "zeroes-in-memory-only", 4, "segment.py",
+        "            if state != DATA:\n                extents",
+        "            if state == 2:\n                continue\n"
+        "            if state != DATA:\n                extents",
+        ("flaky", 50),
+    ),
+    Mutation(
+        "frames-unchecked", 5, "frames.py",
+        "    if computed != frame.crc:", "    if False:",
+        ("rot", 100),
+    ),
+    Mutation(
+        "headers-unchecked", 5, "header.py",
+        "    if crc != computed:", "    if False:",
+        "tests/unit/backends/volume/test_header.py",
+    ),
+    Mutation(
+        "no-limit", 6, "writing.py",
+        "        if self._recent.held >= self._dirty_limit:\n            return False\n", "",
+        "tests/unit/backends/volume/test_writing.py",
+    ),
+    Mutation(
+        "ring-overrun", 6, "journal.py",
+        "        return size_in_ring(data_bytes) <= self._space() and in_memory < GATHERED_LIMIT",
+        "        return in_memory < GATHERED_LIMIT",
+        "tests/unit/backends/volume/test_journal.py",
+    ),
+    Mutation(
+        "deleted-unasked", 7, "deleting.py",
+        "            await self._authority.confirm()\n", "",
+        ("takeover", 600),
+    ),
+    Mutation(
+        "live-objects-swept", 7, "sweeping.py",
+        "slot <= root.version and slot not in slots:", "slot <= root.version:",
+        ("calm", 50),
+    ),
+    Mutation(
+        "holes-not-carried", 7, "applying.py",
+        "        carries = any(extent.kind != DATA for extent in header.extents)\n",
+        "        carries = False\n",
+        ("flaky", 200),
+    ),
+    Mutation(
+        "snapshots-hold-nothing", 7, "object_table.py",
+        "        if holder is not None and holder.version >= page.birth[slot]:",
+        "        if False:",
+        ("snapshots", 100),
+    ),
+    Mutation(
+        "whole-log-read", 8, "fencing.py",
+        "        self._start = 1 if root is None else root.version + 1\n",
+        "        self._start = 1\n",
+        "tests/figures/test_attaching.py",
+    ),
+    Mutation(
+        "moved-to-another-time", 9, "collecting.py",
+        "            await self._move(group, version)\n",
+        "            await self._move(group, version - 1)\n",
+        ("flaky", 300),
+    ),
+    Mutation(
+        "rollback-without-border", 9, "snapshots.py",
+        "Rollback(border - 1, snapshot.version)", "Rollback(border, snapshot.version)",
+        ("snapshots", 300),
+    ),
+)  # fmt: skip
