@@ -268,7 +268,8 @@ class Session:
             if not profile.rot and not self.superseded:
                 raise Wrong(f"{text}: {error}") from error
         elif isinstance(error, Unavailable):
-            if not profile.errors and not profile.rot and not self.superseded:
+            expected = profile.errors or profile.rot or self.superseded or self.closing
+            if not expected:
                 raise Wrong(f"{text}: unavailable, with a store that works: {error}") from error
         else:
             raise Wrong(f"{text}: {type(error).__name__}: {error}") from error
