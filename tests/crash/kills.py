@@ -49,7 +49,9 @@ class Kills:
 
     def finish(self) -> None:
         """Check once more, and end cleanly."""
-        self._open_and_check().disconnect()
+        client = self._open_and_check()
+        client.disconnect()
+        client.connection.close()
         self._served.stop()
         assert not self._served.alarms()
 
@@ -99,7 +101,11 @@ class Kills:
     def _open_and_check(self) -> Client:
         self._served.serve()
         client = self._served.open()
-        observed = content(client, ZONES)
-        self._ledger.branch.check_crash(observed)
+        try:
+            observed = content(client, ZONES)
+            self._ledger.branch.check_crash(observed)
+        except BaseException:
+            client.connection.close()
+            raise
         self._ledger.start_anew(observed)
         return client

@@ -69,6 +69,7 @@ class Owner:
         assert all(answer.error for answer in answers[1:]), answers
 
     def leave(self) -> None:
+        """The client goes; again: no effect."""
         self.rest()
         self._client.connection.close()
 
@@ -89,7 +90,7 @@ def test_a_volume_goes_back_and_forth_under_load(served: Serve) -> None:
             successor = Owner(gateways[turn % 2], Random(turn))
             stack.callback(successor.leave)
             until(lambda: owner.writer.failed > 0, "a failure")  # noqa: B023
-            owner.rest()
+            owner.leave()
             owner.check_that_it_is_out()
             owner.ledger.branch.check_crash(successor.observed)
             assert not successor.gateway.alarms()
