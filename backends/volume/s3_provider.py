@@ -26,6 +26,7 @@ from backends.objects.s3_settings import S3Settings
 from backends.objects.threaded import ThreadedStore
 from backends.volume.opening import Storage
 from backends.volume.provider import VolumeProvider
+from backends.volume.turns import Turn
 from backends.volume.volume_settings import VolumeSettings
 from gateway.errors import ExportUnavailable
 from gateway.interfaces import IStorageProvider, Resources
@@ -72,6 +73,7 @@ class S3Provider(VolumeProvider):
 
     def __init__(self, make_store: Any = S3Store) -> None:
         self._make_store = make_store
+        self._verdicts = _Verdicts()
 
     def identity(self, settings: S3VolumeSettings) -> Hashable | None:
         return _endpoint(settings.endpoint_url), settings.bucket, settings.prefix
@@ -105,7 +107,22 @@ class S3Provider(VolumeProvider):
                 _LONGEST_DELAY,
             )
 
-        return Storage(make, _Probing(settings, blocking, pools, resources).check)
+        probing = _Probing(settings, blocking, pools, resources, self._verdicts)
+        return Storage(make, probing.check)
+
+
+@attrs.define
+class _Verdicts:
+    """
+    What this process found out about stores.
+
+    Attributes:
+        turn: one probe at a time: exports of one store need only one.
+        unsafe: a store that lost one race is not asked again until it wins.
+    """
+
+    turn: Turn = attrs.field(factory=Turn)
+    unsafe: dict[str, Report] = attrs.field(factory=dict)
 
 
 class _Probing:
@@ -119,8 +136,10 @@ class _Probing:
         blocking: IBlockingStore,
         pools: Pools,
         resources: Resources,
+        verdicts: _Verdicts,
     ) -> None:
         self._settings = settings
+        self._verdicts = verdicts
         self._blocking = blocking
         self._pools = pools
         self._in_thread = resources.call_in_thread
@@ -135,10 +154,8 @@ class _Probing:
         """
         where = store.describe()
         key = cache_key(where, self._settings.store())
-        report: Report | None = await self._in_thread(self._cache.find, key)
-        if report is None:
-            report = await self._probe(store)
-            await self._in_thread(self._cache.keep, key, report)
+        async with self._verdicts.turn:
+            report = await self._report(store, key)
         refused = refusal(report, self._settings.allow_unsafe)
         if refused is not None:
             raise ExportUnavailable(refused)
@@ -149,6 +166,19 @@ class _Probing:
                 name=name,
                 seen=report.seen[name],
             )
+
+    async def _report(self, store: IObjectStore, key: str) -> Report:
+        known = self._verdicts.unsafe.get(key)
+        if known is not None:
+            return known
+        kept: Report | None = await self._in_thread(self._cache.find, key)
+        if kept is not None:
+            return kept
+        report = await self._probe(store)
+        if report.unsafe:
+            self._verdicts.unsafe[key] = report
+        await self._in_thread(self._cache.keep, key, report)
+        return report
 
     async def _probe(self, store: IObjectStore) -> Report:
         self.log.info("trying whether {store} is safe for volumes", store=store.describe())

@@ -92,6 +92,16 @@ def test_an_unsafe_store_is_refused_unless_allowed(machine, s3_server):
     machine.settle(export.close())
 
 
+def test_a_store_that_failed_once_is_not_lucky_the_next_time(machine, s3_server):
+    """Races are lost now and then: within a process one that was lost counts."""
+    s3_server.faults.fail(s3_faults.ignore_condition, s3_faults.PUT, times=None)
+    text = refused(machine, s3_server)
+    s3_server.faults.heal()
+    s3_server.faults.forget()
+    assert refused(machine, s3_server) == text
+    assert s3_server.faults.counts[s3_faults.PUT] == 0
+
+
 def test_a_reader_neither_tries_the_store_nor_puts_anything(machine, s3_server):
     """Its credentials may be good for reading only."""
     export = opened(machine, s3_server)
