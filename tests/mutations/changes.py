@@ -94,14 +94,14 @@ MUTATIONS = (
     Mutation(
         "trim-in-memory-only", 4, "segment.py",
         "            if state != DATA:\n                extents",
-        "            if state == 1:\n                continue\n"
+        "            if state == 1 << 62:\n                continue\n"
         "            if state != DATA:\n                extents",
         ("flaky", 50),
     ),
     Mutation(
         "zeroes-in-memory-only", 4, "segment.py",
         "            if state != DATA:\n                extents",
-        "            if state == 2:\n                continue\n"
+        "            if state == 2 << 62:\n                continue\n"
         "            if state != DATA:\n                extents",
         ("flaky", 50),
     ),
@@ -127,9 +127,10 @@ MUTATIONS = (
         "tests/unit/backends/volume/test_journal.py",
     ),
     Mutation(
-        "deleted-unasked", 7, "deleting.py",
-        "            await self._authority.confirm()\n", "",
-        ("takeover", 600),
+        "deleted-unasked", 7, "authority.py",
+        "                await self._check_highest(self.superblock.generation)\n",
+        "                pass\n",
+        "tests/unit/backends/volume/test_authority.py",
     ),
     Mutation(
         "live-objects-swept", 7, "sweeping.py",
@@ -157,12 +158,12 @@ MUTATIONS = (
     Mutation(
         "moved-to-another-time", 9, "collecting.py",
         "            await self._move(group, version)\n",
-        "            await self._move(group, version - 1)\n",
+        "            await self._move(group, version // 2)\n",
         ("flaky", 300),
     ),
     Mutation(
         "rollback-without-border", 9, "snapshots.py",
         "Rollback(border - 1, snapshot.version)", "Rollback(border, snapshot.version)",
-        ("snapshots", 300),
+        "tests/simulation/test_rebuilding.py",
     ),
 )  # fmt: skip

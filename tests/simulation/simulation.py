@@ -81,6 +81,7 @@ class Simulation:
         self.random = Random(f"{seed} workload")
         self.clock = VirtualTime()
         self.store = SimulatedStore(self.clock, Random(f"{seed} store"))
+        self.store.sacred = subject.sacred
         self.size, zones = self.random.choice(
             [layout for layout in profile.layouts if layout[0] <= subject.largest]
         )

@@ -48,6 +48,8 @@ class SimulatedStore:
         trace: what happened, in order: the identity of a run.
         violations: of the contract, by those who call; one text each.
         rotten: keys of objects whose bytes are no longer what was put.
+        sacred: says of a key and bytes that nobody may ever delete the object, unless it came
+            too late, into the place of one that was there and had been deleted.
     """
 
     def __init__(self, clock, random):
@@ -58,6 +60,9 @@ class SimulatedStore:
         self.trace = []
         self.violations = []
         self.rotten = set()
+        self.sacred = lambda key, data: False
+        self.known = set()
+        self.late = set()
         self._requests = 0
         self._down_until = 0.0
 
@@ -172,6 +177,9 @@ class Client:
                     raise Exists(key)
                 if there.data != data and key not in store.rotten:
                     store.violations.append(f"put {key}: there is another object of that name")
+            if key in store.known and there is None:
+                store.late.add(key)
+            store.known.add(key)
             store.objects[key] = Stored(data, store.clock.seconds())
 
         request = self._request("put", key, effect, len(data), zlib.crc32(data), if_absent)
@@ -220,7 +228,9 @@ class Client:
             part = request.fate == "fail_after" and store.random.random() < 0.5
             for key in keys:
                 if not part or store.random.random() < 0.5:
-                    store.objects.pop(key, None)
+                    gone = store.objects.pop(key, None)
+                    if gone and key not in store.late and store.sacred(key, gone.data):
+                        store.violations.append(f"delete {key}: it has to stay for ever")
 
         request = self._request("delete", ",".join(keys), effect)
         return request.answer

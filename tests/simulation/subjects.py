@@ -16,6 +16,7 @@ from backends.volume.keys import KeySource
 from backends.volume.names import Names
 from backends.volume.superblocks import newest
 from gateway.info import KIB
+from tests.simulation.format import FENCE
 from tests.simulation.host import HostCalls
 from tests.simulation.toy import ToySubject
 
@@ -173,6 +174,10 @@ class VolumeSubject:
     def live_share(self):
         """Below it, the collector works."""
         return self._options.live_low
+
+    def sacred(self, key, data):
+        """Fences stay."""
+        return "/log/" in key and data[10:11] == bytes([FENCE])
 
     def rot(self, store, random, prefix):
         """Damage an object or two."""

@@ -57,6 +57,10 @@ class ToySubject:
     def create(self, process, prefix, size):
         return _Patient(process).put(f"{prefix}/ck/{0:08}", pickle.dumps((1, bytes(size))), True)
 
+    def sacred(self, key, data):
+        """Nothing is known of its objects."""
+        return False
+
     def rot(self, store, random, prefix):
         """Nothing is damaged: there are no checksums."""
 
