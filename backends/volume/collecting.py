@@ -302,18 +302,20 @@ class Collector:
             )
         )
         at = moved = 0
-        for piece in pieces:
-            if piece.state != DATA:
-                continue
-            await stored.ensure(piece.start, piece.end)
-            count = stored.map.replace_if(piece.start, piece.end, piece.value, data(index, at))
-            if count:
-                stored.objects.live_add(index, count)
-                stored.objects.release(index_of(piece.value), count, newest)
-            moved += count
-            at += piece.end - piece.start
-        if not moved and not carries:
-            stored.objects.free(index)
+        try:
+            for piece in pieces:
+                if piece.state != DATA:
+                    continue
+                await stored.ensure(piece.start, piece.end)
+                count = stored.map.replace_if(piece.start, piece.end, piece.value, data(index, at))
+                if count:
+                    stored.objects.live_add(index, count)
+                    stored.objects.release(index_of(piece.value), count, newest)
+                moved += count
+                at += piece.end - piece.start
+        finally:  # a page may have been evicted, and come back damaged
+            if not moved and not carries:
+                stored.objects.free(index)
 
     async def _read(self, pieces: list[Piece]) -> bytes:
         """The data of the pieces, one after the other, no faster than allowed."""
