@@ -27,6 +27,7 @@ from gateway.errors import NotFast, StorageError
 from gateway.interfaces import IExport
 from gateway.nbd import constants as c
 from gateway.nbd.changes import runs_since
+from gateway.nbd.complaints import Complaints
 from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import to_nbd
 from gateway.nbd.inbox import Inbox
@@ -86,6 +87,7 @@ class Session:
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._room: list[Deferred[None]] = []
+        self._complaints = Complaints(shared.clock)
         self._serving = False
         self._lost = False
 
@@ -342,7 +344,12 @@ class Session:
         if not isinstance(error, StorageError):
             self.log.failure("bug: {request} failed", failure, request=request)
         elif errno == c.NBD_EIO:
-            self.log.error("{request} failed: {text}", request=request, text=text)
+            untold = self._complaints.untold(text)
+            if untold is not None:
+                more = f" (and {untold} more requests since it was last said)" if untold else ""
+                self.log.error(
+                    "{request} failed: {text}{more}", request=request, text=text, more=more
+                )
         self._replies.failed(request, errno, text)
 
     def _wait_for_room(self) -> Deferred[None]:
