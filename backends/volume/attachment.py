@@ -93,6 +93,8 @@ class Attachment:
             if self.condition.failure is None:
                 await self.settle()
                 await self.checkpointer.last()
+            elif not self.committer.idle:
+                raise self.condition.error()
         except StorageError as failure:
             if self.journaling is None:
                 raise
