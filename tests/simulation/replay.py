@@ -53,16 +53,6 @@ def replayed(place, zones, upto=None):
     return disk
 
 
-def overlooked(place):
-    """Keys of the data objects that fences lead past."""
-    counted = _log(place)
-    return {
-        key
-        for key in place.names("log")
-        if (found := place.read(key)).kind == DATA and found.position not in counted
-    }
-
-
 def _log(place):
     """The data objects that count, by slot."""
     there = {}
@@ -71,7 +61,7 @@ def _log(place):
         there[slot] = place.read(key)
         assert there[slot].position == slot
     newest = {found.epoch: slot for slot, found in sorted(there.items()) if found.kind == FENCE}
-    void = place.superblock.get("unfenced", [])
+    void = place.superblock["unfenced"]
     for slot, found in list(there.items()):
         if found.kind == FENCE and (found.epoch in void or newest[found.epoch] != slot):
             del there[slot]
