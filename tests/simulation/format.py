@@ -97,9 +97,10 @@ def read_object(body, keys):
     """
     (
         magic, version, kind, flags, length, volume, writer, epoch, position, number, _ms,
-        n_extents, n_frames, plain_length, stored_length, tag, reserved, crc,
+        n_extents, n_frames, plain_length, stored_length, tag, unsettled, crc,
     ) = _HEADER.unpack_from(body)  # fmt: skip
-    assert (magic, version, flags, reserved) == (b"nbdgwvol", 1, keys is not None, 0)
+    assert (magic, version, flags) == (b"nbdgwvol", 1, keys is not None)
+    assert 0 <= unsettled <= (7 if kind == DATA else 0)
     assert length == 128 + 16 * n_extents + 8 * n_frames <= 65536
     assert len(body) == length + stored_length
     head = bytearray(body[:length])
