@@ -249,4 +249,5 @@ def _seal(
         [segment.plain],
         Codec[superblock.codec.upper()],
         crypt,
+        segment.unsettled,
     )

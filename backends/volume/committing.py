@@ -175,6 +175,7 @@ class Committer:
         while self._queue and self._next_slot - self._stored_slot <= WINDOW:
             segment, live = self._queue.popleft()
             segment.slot = self._next_slot
+            segment.unsettled = segment.slot - 1 - self._stored_slot
             self._next_slot += 1
             Deferred.fromCoroutine(self._upload(segment, live)).addErrback(self._broken)
 

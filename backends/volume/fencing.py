@@ -10,7 +10,7 @@ from backends.volume.header import Codec, Header, decode
 from backends.volume.lineage import Lineage
 from backends.volume.listing import everything
 from backends.volume.names import Kind
-from backends.volume.recovery import walk
+from backends.volume.recovery import Walk, walk
 from backends.volume.sealing import seal
 from backends.volume.superblock import Superblock
 from backends.volume.superblocks import is_highest
@@ -70,7 +70,7 @@ class Log:
         names = self._member.names
         await self._look_around()
         while True:
-            found = walk(self._headers, self._start, names.log_prefix)
+            found = await self._walk()
             if found.epoch > self.superblock.epoch:
                 raise ExportBusy(
                     f"{names.log_prefix}: a gateway with epoch {found.epoch} has taken the"
@@ -111,7 +111,17 @@ class Log:
             Corrupt, StoreError: as for `fence`.
         """
         await self._look_around()
-        return list(walk(self._headers, self._start, self._member.names.log_prefix).data)
+        return list((await self._walk()).data)
+
+    async def _walk(self) -> Walk:
+        names = self._member.names
+        try:
+            return walk(self._headers, self._start, names.log_prefix)
+        except Corrupt:
+            # Somebody who has the volume by now deletes what we would walk over.
+            if await is_highest(self._store, names, self.superblock.generation):
+                raise
+            raise ExportBusy(f"{names.sb_prefix}: another gateway changes the volume") from None
 
     async def _look_around(self) -> None:
         names = self._member.names

@@ -20,7 +20,7 @@ import google_crc32c
 
 from backends.volume.keys import TAG, Crypt, ObjectCrypt
 from backends.volume.names import Kind
-from backends.volume.units import FRAME, HEADER_LIMIT, OBJECT_BYTES, SECTOR
+from backends.volume.units import FRAME, HEADER_LIMIT, OBJECT_BYTES, SECTOR, WINDOW
 from backends.volume.values import DATA, HOLE, ZERO
 from gateway.errors import Corrupt
 from gateway.interfaces import Buffer
@@ -119,6 +119,8 @@ class Header:
         frames: in the order in which they are stored.
         plain_length: bytes of data before compression.
         stored_length: bytes behind the header.
+        unsettled: data: how many slots in front of it were not known to be
+            stored when it was sealed.
         length: bytes of the header with its tables.
     """
 
@@ -134,6 +136,7 @@ class Header:
     frames: tuple[Frame, ...]
     plain_length: int
     stored_length: int
+    unsettled: int = 0
     length: int = attrs.field(init=False)
     _offsets: tuple[int, ...] = attrs.field(init=False, repr=False, eq=False)
 
@@ -240,7 +243,7 @@ def _pack_fields(header: Header) -> bytearray:
         header.plain_length,
         header.stored_length,
         b"",
-        0,
+        header.unsettled,
         0,
     )
     return data
@@ -293,7 +296,7 @@ def decode(
         plain_length,
         stored_length,
         tag,
-        reserved,
+        unsettled,
         crc,
     ) = _FIELDS.unpack_from(data)
     expect(where, "magic", magic, MAGIC)
@@ -311,7 +314,8 @@ def decode(
         raise Corrupt(f"{where}: object type: got {kind_number}, expected one of 1 to {max(Kind)}")
     if flags & ~ENCRYPTED:
         raise Corrupt(f"{where}: flags: got {flags:#04x}, expected 0 or {ENCRYPTED}")
-    expect(where, "reserved bytes", reserved, 0)
+    if unsettled and (kind_number != Kind.DATA or unsettled >= min(object_position, WINDOW)):
+        raise Corrupt(f"{where}: unsettled slots: got {unsettled}, expected less than {WINDOW}")
     header = Header(
         Kind(kind_number),
         volume_uuid,
@@ -325,6 +329,7 @@ def decode(
         _unpack_frames(tables[n_extents * _EXTENT :], where),
         plain_length,
         stored_length,
+        unsettled,
     )
     _check_identity(
         header, where, kind, volume=volume, epoch=epoch, position=position, number=number

@@ -8,6 +8,7 @@ import attrs
 
 from backends.volume.header import Header
 from backends.volume.names import Kind
+from backends.volume.units import WINDOW
 from gateway.errors import Corrupt
 
 
@@ -41,7 +42,8 @@ def walk(headers: Mapping[int, Header | Corrupt], start: int, where: str) -> Wal
         where: the log's folder, for messages.
 
     Raises:
-        Corrupt: an object on the way is damaged, or epochs go backwards.
+        Corrupt: an object on the way is damaged or is known to be missing, or
+            epochs go backwards.
     """
     data: list[Header] = []
     fences: set[int] = set()
@@ -66,4 +68,13 @@ def walk(headers: Mapping[int, Header | Corrupt], start: int, where: str) -> Wal
         else:
             data.append(header)
             slot += 1
+    # An end, unless somebody who wrote behind it had known that it was none.
+    for behind in range(slot + 1, slot + WINDOW + 1):
+        header = headers.get(behind)
+        if isinstance(header, Header) and header.kind == Kind.DATA:
+            if behind - 1 - header.unsettled >= slot:
+                raise Corrupt(
+                    f"{where}{slot:016x} is missing from the store: {where}{behind:016x}"
+                    " was written when it was known to be there"
+                )
     return Walk(tuple(data), frozenset(fences), slot, epoch)

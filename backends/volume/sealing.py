@@ -40,6 +40,7 @@ def seal(
     pieces: Iterable[Buffer],
     codec: Codec,
     crypt: Crypt | None,
+    unsettled: int = 0,
 ) -> Sealed:
     """
     Make an object of type data, fence, moved or superblock.
@@ -50,6 +51,7 @@ def seal(
         pieces: joined they are the plain data: whole sectors, in which the extents point.
         codec: for frames that it makes smaller by an eighth.
         crypt: the volume's key, in an encrypted volume.
+        unsettled: see `Header`.
 
     Raises:
         ValueError: a reader would refuse it: too many extents, out of order,
@@ -74,6 +76,7 @@ def seal(
         frames=tuple(table),
         plain_length=plain_length,
         stored_length=sum(map(len, parts)),
+        unsettled=unsettled,
     )
     try:
         check(header, "sealing")

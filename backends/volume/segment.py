@@ -31,6 +31,7 @@ class Segment:
 
     Attributes:
         slot: of the log; None until it is sealed.
+        unsettled: slots in front of it that are not known to be stored then.
         lsn: of the last journal record inside; 0 without a journal.
         extents: once gathered: sorted by sector, data sectors as in the object.
         plain: once gathered: the data of the object.
@@ -49,11 +50,13 @@ class Segment:
         "plain",
         "slot",
         "taken",
+        "unsettled",
     )
 
     def __init__(self, id: int) -> None:
         self.id = id
         self.slot: int | None = None
+        self.unsettled = 0
         self.lsn = 0
         self.extents: tuple[Extent, ...] = ()
         self.plain = b""

@@ -52,11 +52,12 @@ class Bench:
         superblock, lineage = claimed or self.run(self.claiming())
         return Log(self.store, lineage, superblock, self.host.environment)
 
-    def put(self, slot, superblock):
+    def put(self, slot, superblock, unsettled=0):
         """What a writer stores in a slot."""
         sealed = seal(
             Kind.DATA, superblock.volume, superblock.writer, superblock.epoch, slot, 0, 0,
             [Extent(0, 1, DATA, 0)], [bytes([slot]) * SECTOR], Codec.NONE, None,
+            unsettled,
         )  # fmt: skip
         self.objects.put(NAMES.log(slot), sealed.parts, True)
 
@@ -134,8 +135,9 @@ def test_what_lies_in_front_of_the_fence_is_the_log():
     first = bench.run(bench.claiming())
     log = bench.log(first)
     bench.run(log.fence())
-    for slot in (log.end, log.end + 1, log.end + 3):
+    for slot in (log.end, log.end + 1):
         bench.put(slot, first[0])
+    bench.put(log.end + 3, first[0], unsettled=1)
     second = bench.log()
     found = bench.run(second.fence())
     assert [header.position for header in found] == [log.end, log.end + 1]
