@@ -34,6 +34,9 @@ from gateway.interfaces import NowOrLater
 #: Seconds before a put that failed is tried again; the store's own retries come first.
 _AGAIN = 1.0
 
+#: Seconds between two lines in the log about a store that takes nothing.
+_QUIET = 60.0
+
 #: Flushes may have this many puts under way; later ones gather behind them.
 _FLUSHES = 2
 
@@ -96,6 +99,7 @@ class Committer:
         self._age: Any = None
         self._deadline: Any = None
         self._last_failure = ""
+        self._told = 0.0
         # Beside the frames of a last and long write, and its pieces, each of which may cut.
         frames = -(-(options.object_bytes + LARGEST_WRITE) // FRAME) + 1
         self._most_extents = max_extents(frames) - 2 * MOST_BLOCKS - 8
@@ -202,9 +206,12 @@ class Committer:
                 return
 
     def _not_stored(self, key: str, failure: StoreError) -> None:
-        if str(failure) != self._last_failure:
-            self._last_failure = str(failure)
+        # Every object under way fails alike, again and again; one line now and then will do.
+        now = self._environment.clock.seconds()
+        if not self._last_failure or now - self._told >= _QUIET:
+            self._told = now
             self._log.error("cannot store {key}, trying on: {why}", key=key, why=str(failure))
+        self._last_failure = str(failure)
 
     def _expire(self) -> None:
         """Answer flushes that have waited too long; look again when the next one has."""

@@ -175,7 +175,7 @@ class AdminResource(Resource):
             return Problem(Cause.UNSUPPORTED_MEDIA_TYPE, f"content-type: expected {JSON}")
         answer = await do(self._operations, request.content.read(), *names)
         if method not in ("GET", "HEAD"):
-            self._log.info("operator: {method} {path!r} is done", method=method, path=request.path)
+            self._log.info("operator: {method} {path} is done", method=method, path=_shown(request))
         return answer
 
     def _failed(self, failure: Failure) -> Problem:
@@ -190,9 +190,9 @@ class AdminResource(Resource):
         if gone:
             if isinstance(answer, Problem):
                 self._log.warn(
-                    "operator: {method} {path!r} failed, and nobody waits for it: {why}",
+                    "operator: {method} {path} failed, and nobody waits for it: {why}",
                     method=request.method.decode("latin-1"),
-                    path=request.path,
+                    path=_shown(request),
                     why=answer.detail,
                 )
             return
@@ -232,6 +232,11 @@ class BoundedRequest(Request):
             Request.handleContentChunk(self, data)
         elif self.received > _PATIENCE:
             self.channel.forceAbortClient()
+
+
+def _shown(request: Any) -> str:
+    """The path as it stands in the log: quoted, so that nothing in it breaks the line."""
+    return repr(request.path.decode("latin-1"))
 
 
 class AdminSite(Site):
