@@ -117,7 +117,8 @@ class Session:
             self._room.pop(0).callback(None)
             # One that is through with it makes way for the next.
             more = self._begin_requests(until)
-        if more:
+        # Nothing else wakes what could go on now: an empty outbox has nothing to send.
+        if more or (self._room and not self.outbox.full):
             # Looked up when it is due: the connection may be gone by then.
             self._reactor.callLater(0, lambda: self._answered_later())
 

@@ -44,6 +44,7 @@ class Desk:
 
     def __init__(self, tick: float = 0.0) -> None:
         self.reactor = Clock()
+        self.clock = Ticking(tick)
         self.turns = 0
         resources = Resources(self.reactor, lambda *args: Deferred(), "/nowhere")
         provider = MemoryProvider()
@@ -56,7 +57,7 @@ class Desk:
             self.export,
             b"",
             Limits(),
-            Shared(clock=Ticking(tick)),
+            Shared(clock=self.clock),
             self.reactor,
             self.turn,
         )
@@ -94,6 +95,30 @@ def test_what_is_left_over_is_forgotten_with_the_connection() -> None:
     desk.session.connection_lost()
     desk.reactor.advance(1)
     assert (desk.session.requests, desk.turns) == (before, 0)
+
+
+def test_a_turn_without_time_leaves_long_reads_to_the_next() -> None:
+    """
+    A thread may hold the processor from one look at the clock to the next. What
+    waits for room in an outbox that is empty by then has nobody else to wake it.
+    """
+    desk = Desk()
+    desk.export.write(0, b"x" * 8 * MIB, False)
+    desk.receive(request(READ, 0, 8 * MIB))
+    outbox = desk.session.outbox
+    assert outbox.full and desk.session.in_flight
+    sent = 0
+    while desk.session.in_flight:
+        while outbox.pending:
+            count = sum(map(len, outbox.head()))
+            outbox.taken(count)
+            sent += count
+        desk.clock.tick = 0.01
+        desk.session.serve()
+        desk.clock.tick = 0.0
+        assert not outbox.pending and desk.reactor.getDelayedCalls()
+        desk.reactor.advance(0)
+    assert sent + outbox.pending > 8 * MIB
 
 
 @pytest.mark.parametrize("offset", [0, 100, 511])
