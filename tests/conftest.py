@@ -6,8 +6,18 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent, globalLogBeginner, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Logging has begun, to nobody.
+
+    Before it does, Twisted keeps what is logged, and so all that a logged failure holds: volumes
+    of long ago would be collected, and speak up, in the middle of another test.
+    """
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 class LoggedFailures:

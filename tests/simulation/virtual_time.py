@@ -72,7 +72,9 @@ class MortalTime:
         if self._dead:
             self._kept.append((callable, args, kw))
             return DelayedCall(0, callable, args, kw, _nothing_to_do, _nothing_to_do, self.seconds)
-        return self._clock.callLater(delay, self._run, callable, args, kw)
+        own = []
+        own.append(self._clock.callLater(delay, self._run, own, callable, args, kw))
+        return own[0]
 
     def getDelayedCalls(self):
         return [call for call in self._clock.getDelayedCalls() if call.func == self._run]
@@ -81,8 +83,9 @@ class MortalTime:
         """Nothing that was scheduled here runs any more."""
         self._dead = True
 
-    def _run(self, callable, args, kw):
+    def _run(self, own, callable, args, kw):
         if self._dead:
+            own[0].called = 0  # it was not; whoever still has it may cancel it
             self._kept.append((callable, args, kw))
         else:
             callable(*args, **kw)
