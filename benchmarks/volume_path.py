@@ -24,6 +24,7 @@ from backends.volume.attaching import Caches, attach
 from backends.volume.creating import create
 from backends.volume.environment import Environment, Options
 from backends.volume.frame_cache import FrameCache
+from backends.volume.processes import Process
 from backends.volume.volume import Volume
 from gateway.info import KIB, MIB
 
@@ -45,7 +46,7 @@ class Bench:
             secret_bytes=rng.randbytes,
             wall=time.time,
             call_in_thread=maybeDeferred,
-            host="benchmark",
+            process=Process("benchmark"),
         )
         store = MemoryStore()
         self.wait(create(store, "volume", SIZE, environment))

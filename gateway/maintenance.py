@@ -60,12 +60,14 @@ class VolumeDescription:
         encrypted: a key is needed.
         features: names of what a reader must know.
         epoch, generation: of the superblock.
-        in_use: somebody holds it open, or died while holding it; see ``owner``.
+        in_use: somebody holds it open, as far as can be told from here: a process that is known
+            to have died does not, one of which nothing is known does. See ``owner``.
         owner: None for a volume that was never opened.
         journal_host: the machine whose journal may hold writes that the store has not; None
             if there is none.
         parent: the name of the volume that it is a clone of; None if it is none.
         snapshots: the oldest first.
+        deleting: it was half deleted; all that can be done is to go on with that.
     """
 
     name: str
@@ -83,6 +85,7 @@ class VolumeDescription:
     journal_host: str | None
     parent: str | None
     snapshots: tuple[SnapshotInfo, ...]
+    deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +263,13 @@ class IVolumePlace(Interface):
             UnknownExport: there is no such snapshot.
         """
 
-    def delete(progress: Progress) -> Deferred[int]:
+    def delete(progress: Progress, take_over: bool = False) -> Deferred[int]:
         """
-        Delete the volume with its snapshots, for good.
+        Delete the volume with its snapshots, for good. What a crash leaves of it can be opened by
+        nobody, and calling this again goes on with it.
+
+        Args:
+            take_over: as for `attach`.
 
         Returns:
             How many objects that were.
@@ -310,6 +317,9 @@ class IVolumePlace(Interface):
 
         Args:
             new: settings like those of the place, whose key it shall be.
+
+        Raises:
+            ExportBusy: somebody holds the volume.
         """
 
     def close() -> Deferred[None]:
@@ -323,7 +333,8 @@ class IVolumeStorage(IVolumeProvider):
 
     def values(url: str) -> Mapping[str, str]:
         """
-        An address as keys of a configuration section.
+        An address as keys of a configuration section. One of a store alone gives no ``prefix``:
+        it is good for `IVolumePlace.volumes`, with ``prefix`` set to nothing.
 
         Args:
             url: such as ``s3://bucket/folder/volume`` or ``file:///srv/objects/volume``; its query
@@ -332,6 +343,9 @@ class IVolumeStorage(IVolumeProvider):
         Raises:
             BadValue: it is none of the provider's.
         """
+
+    def url(settings: Any) -> str:
+        """The address of what `values` would give ``settings`` for, as far as addresses tell."""
 
     def place(settings: Any, resources: Resources) -> IVolumePlace:
         """Where the volume of ``settings`` lies; nothing is asked of the store."""

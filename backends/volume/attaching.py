@@ -40,10 +40,10 @@ from backends.volume.sealing import Sealed, seal
 from backends.volume.segment import Run, Segment
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import JournalNote, Superblock
-from backends.volume.superblocks import newest, unlock
+from backends.volume.superblocks import current, unlock
 from backends.volume.volume import Volume
 from backends.volume.writing import Writer
-from gateway.errors import Closed, ExportUnavailable
+from gateway.errors import Closed
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +69,7 @@ async def attach(
     source: KeySource | None = None,
     journal: Journal | None = None,
     accept_loss: bool = False,
+    admit: Callable[[Superblock], None] = lambda last: None,
 ) -> Volume:
     """
     Take a volume over.
@@ -78,6 +79,7 @@ async def attach(
         source: what opens it, if it is encrypted.
         journal: open, not yet adopted; None for ``durability = store``.
         accept_loss: go on without what the journal of another host may hold.
+        admit: raises if the volume, as its last superblock tells it, may not be taken over.
 
     Raises:
         ExportUnavailable: there is no volume, or it cannot be opened so.
@@ -86,7 +88,9 @@ async def attach(
         StoreError: the store did not answer.
     """
     names = Names(prefix)
-    superblock, lineage = await claim(store, names, environment, source, journal, accept_loss)
+    superblock, lineage = await claim(
+        store, names, environment, source, journal, accept_loss, admit
+    )
     log = Log(store, lineage, superblock, environment)
     tail = await log.fence()
     superblock = log.superblock
@@ -139,9 +143,7 @@ async def attach_read_only(
         ExportUnavailable, Corrupt, StoreError: as for `attach`.
     """
     names = Names(prefix)
-    found = await newest(store, names)
-    if found is None:
-        raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
+    found = await current(store, names)
     superblock = found.superblock
     # A passphrase takes a while.
     lineage = await environment.call_in_thread(unlock, found, names, source)

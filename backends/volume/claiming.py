@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import attrs
@@ -14,7 +15,7 @@ from backends.volume.keys import KeySource
 from backends.volume.lineage import Lineage
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
-from backends.volume.superblocks import is_highest, newest, unlock
+from backends.volume.superblocks import current, is_highest, unlock
 from gateway.errors import ExportBusy, ExportUnavailable
 
 #: Others may be taking the volume over at the same time; this often we try again.
@@ -28,9 +29,15 @@ async def claim(
     source: KeySource | None,
     journal: Journal | None,
     accept_loss: bool,
+    admit: Callable[[Superblock], None] = lambda last: None,
+    state: str = "open",
 ) -> tuple[Superblock, Lineage]:
     """
     Announce a new epoch.
+
+    Args:
+        admit: raises if what it is given may not be taken over; nobody comes in between.
+        state: that the volume is in from then on.
 
     Raises:
         ExportUnavailable: there is no volume, no key, or a journal elsewhere.
@@ -40,10 +47,9 @@ async def claim(
     """
     writer = environment.secret_bytes(16)
     for _ in range(_TRIES):
-        found = await newest(store, names)
-        if found is None:
-            raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
+        found = await current(store, names)
         last = found.superblock
+        admit(last)
         # In a thread: a passphrase takes a while, on purpose.
         lineage: Lineage = await environment.call_in_thread(unlock, found, names, source)
         note = last.journal
@@ -60,7 +66,8 @@ async def claim(
             epoch=last.epoch + 1,
             writer=writer,
             written_ms=int(environment.wall() * 1000),
-            state="open",
+            state=state,
+            owner=environment.process.holder(environment.wall()),
             journal=note,
             fenced=False,
             pending=last.pending if last.fenced else (*last.pending, last.epoch),

@@ -15,7 +15,7 @@ from backends.volume.keys import KEY, Crypt, KeySource, unwrap_any, wrap, wrap_w
 from backends.volume.lineage import Lineage, Member
 from backends.volume.names import Names
 from backends.volume.superblock import Ancestor, Parent, Snapshot, Superblock
-from backends.volume.superblocks import Found, newest, unlock
+from backends.volume.superblocks import Found, current, unlock, vacancy
 from gateway.errors import ExportUnavailable, UnknownExport
 
 
@@ -44,8 +44,7 @@ async def clone(
         StoreError: the store did not answer.
     """
     parent_names, names = Names(parent_prefix), Names(prefix)
-    if await newest(store, names) is not None:
-        raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already")
+    await vacancy(store, names)
     found, snapshot = await _look_up(store, parent_names, snapshot_name)
     uuid = environment.secret_bytes(16)
     note = {"child": uuid.hex(), "prefix": prefix, "snapshot": snapshot.id}
@@ -66,9 +65,7 @@ async def clone(
 
 
 async def _look_up(store: IObjectStore, names: Names, name: str) -> tuple[Found, Snapshot]:
-    found = await newest(store, names)
-    if found is None:
-        raise ExportUnavailable(f"{names.sb_prefix}: there is no volume")
+    found = await current(store, names)
     for snapshot in found.superblock.snapshots:
         if snapshot.name == name and not snapshot.deleting:
             return found, snapshot
@@ -89,10 +86,12 @@ async def _make(
     parent = found.superblock
     lineage = await environment.call_in_thread(unlock, found, parent_names, source)
     now = int(environment.wall() * 1000)
+    begin = await vacancy(store, names)
     child = Superblock(
         volume=uuid,
-        generation=1,
-        epoch=1,
+        generation=begin.generation,
+        epoch=begin.epoch,
+        first_slot=begin.first_slot,
         writer=environment.secret_bytes(16),
         size=snapshot.size,
         created_ms=now,
@@ -126,7 +125,7 @@ async def _make(
     members = [Member(uuid, names, crypt), *(lineage[n] for n in range(len(lineage)))]
     child = await _checkpoint(store, Lineage(members), child, snapshot)
     try:
-        await store.put(names.sb(1), [child.encode(crypt)], True)
+        await store.put(names.sb(begin.generation), [child.encode(crypt)], True)
     except Exists:
         raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already") from None
     return child
@@ -152,7 +151,7 @@ async def _checkpoint(
     stored = await load(store, of_parent, snapshot.size, snapshot.root, 0)
     stored.objects.inherit()
     stored.containers.inherit()
-    stored.state.version = 0
+    stored.state.version = child.first_slot - 1
     stored.state.ancestors = len(lineage) - 1
     objects = CheckpointObjects(lineage, child, child.written_ms, stored.containers, stored.state)
     steps = write(stored.map, stored.objects, stored.containers, stored.state, None, objects.emit)

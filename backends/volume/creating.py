@@ -8,8 +8,12 @@ from backends.volume.header import Codec
 from backends.volume.keys import KEY, Crypt, KeySource, Wrap, wrap
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
+from backends.volume.superblocks import newest, vacancy
 from backends.volume.units import MAX_SECTORS, SECTOR
 from gateway.errors import ExportUnavailable
+
+#: Below a volume's folder, for objects that try the store.
+PROBE = "probe/"
 
 
 def check_size(size: int) -> None:
@@ -24,6 +28,25 @@ def check_size(size: int) -> None:
         )
 
 
+async def check_empty(store: IObjectStore, prefix: str) -> None:
+    """
+    Raises:
+        ExportUnavailable: a new volume would meet objects there, of a volume or of others.
+        StoreError, Corrupt: the store did not answer so that one could tell.
+    """
+    names = Names(prefix)
+    if await newest(store, names) is not None:
+        await vacancy(store, names)
+        return  # a deleted volume's numbers, and so its left-overs, are never used again
+    folder = f"{names.prefix}/"
+    for one in await store.list(folder, ""):
+        if not one.key.startswith(f"{folder}{PROBE}"):
+            raise ExportUnavailable(
+                f"{names.prefix}: {store.describe()} has objects there and no volume, such as"
+                f" {one.key}; expected an empty place for a new volume"
+            )
+
+
 async def create(
     store: IObjectStore,
     prefix: str,
@@ -35,6 +58,8 @@ async def create(
 ) -> Superblock:
     """
     Make an empty volume: one put.
+
+    Where one was deleted its numbers go on: what may still come late for it meets nothing.
 
     Args:
         prefix: where its objects will lie.
@@ -48,6 +73,7 @@ async def create(
     """
     check_size(size)
     names = Names(prefix)
+    begin = await vacancy(store, names)
     uuid = environment.secret_bytes(16)
     crypt = None
     wraps: tuple[Wrap, ...] = ()
@@ -58,8 +84,9 @@ async def create(
     now = int(environment.wall() * 1000)
     superblock = Superblock(
         volume=uuid,
-        generation=1,
-        epoch=1,
+        generation=begin.generation,
+        epoch=begin.epoch,
+        first_slot=begin.first_slot,
         writer=environment.secret_bytes(16),
         size=size,
         created_ms=now,
@@ -71,7 +98,7 @@ async def create(
         description=description,
     )
     try:
-        await store.put(names.sb(1), [superblock.encode(crypt)], True)
+        await store.put(names.sb(begin.generation), [superblock.encode(crypt)], True)
     except Exists:
         raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already") from None
     return superblock

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from random import Random
+from urllib.parse import quote, unquote
 
 import attrs
 from zope.interface import implementer
@@ -14,18 +15,23 @@ from backends.objects.contract import Exists, IObjectStore, StoreError
 from backends.objects.directory import RESERVED, DirectoryStore
 from backends.objects.pools import in_threads
 from backends.objects.retrying import RetryingStore
-from backends.volume.opening import PROBE, Storage
+from backends.volume.addresses import query, split
+from backends.volume.creating import PROBE
+from backends.volume.opening import Storage
 from backends.volume.provider import VolumeProvider
 from backends.volume.volume_settings import VolumeSettings
 from gateway.errors import ExportUnavailable
-from gateway.interfaces import IStorageProvider, Resources
-from gateway.settings import path, setting
+from gateway.interfaces import Resources
+from gateway.maintenance import IVolumeStorage, StoreTrait
+from gateway.settings import BadValue, path, setting
 
 #: Requests at once: threads that wait for the disk.
 _READS = 8
 _WRITES = 8
 #: Seconds: how long requests are tried again, and the bounds of the first wait and of any.
 _DEADLINE, _FIRST_DELAY, _LONGEST_DELAY = 30.0, 0.05, 2.0
+#: What is tried, as `StoreTrait` names it.
+_TRIED = "conditional-put"
 #: Bytes of a file's name.
 _LONGEST_NAME = 255
 
@@ -41,12 +47,31 @@ class DirectorySettings(VolumeSettings):
     )
 
 
-@implementer(IStorageProvider)
+@implementer(IVolumeStorage)
 class DirectoryProvider(VolumeProvider):
     """Makes exports of volumes in directories."""
 
     name = "directory"
     settings = DirectorySettings
+    schemes = ("file",)
+
+    def values(self, url: str) -> Mapping[str, str]:
+        parts = split(url, self.schemes)
+        found = query(parts, ("prefix",))
+        where = unquote(parts.path).rstrip("/")
+        if parts.netloc not in ("", "localhost") or not where:
+            raise BadValue("a URL such as file:///srv/objects/volume")
+        if "prefix" in found:
+            # For a volume more than one folder below its store.
+            return {"path": where, **found}
+        root, _, prefix = where.rpartition("/")
+        return {"path": root or "/", "prefix": prefix}
+
+    def url(self, settings: DirectorySettings) -> str:
+        root = os.path.abspath(settings.path)
+        if "/" in settings.prefix:
+            return f"file://{quote(root)}?prefix={quote(settings.prefix, safe='/')}"
+        return f"file://{quote(os.path.join(root, settings.prefix))}"
 
     def identity(self, settings: DirectorySettings) -> Hashable | None:
         """The folder of the volume, whichever part of its path the prefix is."""
@@ -74,7 +99,14 @@ class DirectoryProvider(VolumeProvider):
         async def check(store: IObjectStore) -> None:
             await check_names(store, f"{settings.prefix}/{PROBE}{os.urandom(16).hex()}")
 
-        return Storage(make, check)
+        async def traits(store: IObjectStore) -> list[StoreTrait]:
+            try:
+                await check(store)
+            except ExportUnavailable as problem:
+                return [StoreTrait(_TRIED, False, True, str(problem))]
+            return [StoreTrait(_TRIED, True, True, "a file was made, replaced, and not made twice")]
+
+        return Storage(make, check, traits)
 
 
 async def check_names(store: IObjectStore, key: str) -> None:

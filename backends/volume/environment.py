@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
+from backends.volume.processes import Process
 from backends.volume.units import OBJECT_BYTES
 from gateway.info import MIB
 
@@ -25,7 +26,7 @@ class Environment:
         wall: seconds since 1970, for people; nothing is decided by it.
         call_in_thread: runs a blocking function elsewhere and answers with a
             ``Deferred`` of its result.
-        host: names this machine in what is written to the store.
+        process: who this is, in what is written to the store.
     """
 
     clock: Any
@@ -33,7 +34,12 @@ class Environment:
     secret_bytes: Callable[[int], bytes]
     wall: Callable[[], float]
     call_in_thread: Callable[..., Deferred[Any]]
-    host: str
+    process: Process
+
+    @property
+    def host(self) -> str:
+        """Names this machine."""
+        return self.process.host
 
 
 @attrs.frozen(kw_only=True)

@@ -49,7 +49,7 @@ class Log:
         self._environment = environment
         self._headers: dict[int, Header | Corrupt] = {}
         root = superblock.checkpoint
-        self._start = 1 if root is None else root.version + 1
+        self._start = superblock.first_slot if root is None else root.version + 1
         self.end = 0
 
     async def fence(self) -> list[Header]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from random import Random
 
 import attrs
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.attaching import Caches, attach, attach_read_only
-from backends.volume.creating import create
+from backends.volume.creating import check_empty, create
 from backends.volume.disk_cache import DiskCache
 from backends.volume.environment import Environment
 from backends.volume.frame_cache import FrameCache
@@ -23,17 +23,16 @@ from backends.volume.journal_opening import with_journal
 from backends.volume.keys import KeySource
 from backends.volume.names import Names
 from backends.volume.operations import VolumeOperations
+from backends.volume.processes import this_process
 from backends.volume.releasing import releasing
 from backends.volume.shared_caches import CACHES
 from backends.volume.superblock import Superblock
-from backends.volume.superblocks import newest
+from backends.volume.superblocks import NoVolume, current
 from backends.volume.volume import Volume
 from backends.volume.volume_settings import VolumeSettings, key_source
 from gateway.errors import ExportUnavailable, StorageError
 from gateway.interfaces import IExport, Resources
-
-#: Below a volume's folder, for objects that try the store.
-PROBE = "probe/"
+from gateway.maintenance import StoreTrait
 
 
 @attrs.frozen
@@ -45,10 +44,12 @@ class Storage:
         make: the store; nothing is asked of it.
         check: whether a volume may be written there; raises
             `ExportUnavailable` or `StoreError` if not.
+        traits: tries what the store can do, for people.
     """
 
     make: Callable[[], Awaitable[IObjectStore]]
     check: Callable[[IObjectStore], Awaitable[None]]
+    traits: Callable[[IObjectStore], Awaitable[list[StoreTrait]]]
 
 
 def environment_of(resources: Resources) -> Environment:
@@ -59,12 +60,17 @@ def environment_of(resources: Resources) -> Environment:
         secret_bytes=os.urandom,
         wall=time.time,
         call_in_thread=resources.call_in_thread,
-        host=socket.gethostname(),
+        process=this_process(),
     )
 
 
 async def open_volume(
-    storage: Storage, name: str, settings: VolumeSettings, read_only: bool, resources: Resources
+    storage: Storage,
+    name: str,
+    settings: VolumeSettings,
+    read_only: bool,
+    resources: Resources,
+    admit: Callable[[Superblock], None] = lambda last: None,
 ) -> IExport:
     """
     Open a volume, and create it where there is none.
@@ -72,6 +78,7 @@ async def open_volume(
     Args:
         name: the export's, for people.
         settings: without problems.
+        admit: raises if the volume may not be taken over; a gateway takes over whatever there is.
 
     Raises:
         ExportBusy: another process has its journal, or takes the volume over.
@@ -79,7 +86,7 @@ async def open_volume(
     """
     try:
         store = await storage.make()
-        opening = _Opening(storage, store, name, settings, read_only, resources)
+        opening = Opening(storage, store, name, settings, read_only, resources, admit)
         try:
             export = await opening.run()
         except BaseException:
@@ -90,7 +97,7 @@ async def open_volume(
     return releasing(export, opening.release, *opening.operations(export))
 
 
-class _Opening:
+class Opening:
     """One volume on its way to being open; arguments as for `open_volume`."""
 
     _log = Logger()
@@ -103,12 +110,14 @@ class _Opening:
         settings: VolumeSettings,
         read_only: bool,
         resources: Resources,
+        admit: Callable[[Superblock], None] = lambda last: None,
     ) -> None:
         self._storage = storage
         self._store = store
         self._name = name
         self._settings = settings
         self._read_only = read_only
+        self._admit = admit
         self._state_dir = resources.state_dir
         self._environment = environment_of(resources)
         self._memory = FrameCache(settings.memory_cache)
@@ -120,8 +129,10 @@ class _Opening:
         in_thread = self._environment.call_in_thread
         source: KeySource | None = await in_thread(key_source, settings)
         self._source = source
-        found = await newest(self._store, Names(settings.prefix))
-        superblock = None if found is None else found.superblock
+        superblock: Superblock | None = None
+        with suppress(NoVolume):
+            found = await current(self._store, Names(settings.prefix))
+            superblock = found.superblock
         if superblock is None:
             self._check_that_it_may_be_made()
         if not self._read_only:
@@ -164,14 +175,7 @@ class _Opening:
     async def _create(self, source: KeySource | None) -> Superblock:
         settings = self._settings
         assert settings.size is not None
-        # Also what is left of a volume: a new one must not meet objects of an old one.
-        prefix = f"{settings.prefix}/"
-        for one in await self._store.list(prefix, ""):
-            if not one.key.startswith(prefix + PROBE):
-                raise ExportUnavailable(
-                    f"prefix: got {settings.prefix}, where {self._store.describe()} has objects"
-                    f" and no volume, such as {one.key}; expected an empty place for a new volume"
-                )
+        await check_empty(self._store, settings.prefix)
         self._log.info(
             "export {export}: creating a volume of {size} bytes in {store}, prefix {prefix}",
             export=self._name,
@@ -227,6 +231,7 @@ class _Opening:
                 source,
                 journal,
                 settings.accept_loss,
+                self._admit,
             )
 
         if settings.durability == "store":

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.cloning import clone
+from backends.volume.creating import check_empty
 from backends.volume.environment import Environment
 from backends.volume.facts import facts
 from backends.volume.frame_cache import FrameCache
@@ -103,13 +104,7 @@ class VolumeOperations:
             raise ExportUnavailable(
                 f"name: got {name!r}, expected a place beside that of this volume, {self.prefix!r}"
             )
-        # Also what is left of a volume: a clone must not meet objects of an old one.
-        there = await self.store.list(f"{prefix}/", "")
-        if there:
-            raise ExportUnavailable(
-                f"name: got {name!r}, where {self.store.describe()} has objects, such as"
-                f" {there[0].key}; expected an empty place"
-            )
+        await check_empty(self.store, prefix)
         await clone(
             self.store,
             self.prefix,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,10 +11,12 @@ from zope.interface import implementer
 
 from backends.volume import volume_settings
 from backends.volume.opening import Storage, open_volume
-from gateway.interfaces import IExport, IVolumeProvider, Resources
+from backends.volume.place import VolumePlace
+from gateway.interfaces import IExport, Resources
+from gateway.maintenance import IVolumePlace, IVolumeStorage
 
 
-@implementer(IVolumeProvider)
+@implementer(IVolumeStorage)
 class VolumeProvider(ABC):
     """
     Makes exports of volumes; subclasses say where the objects are.
@@ -25,6 +27,7 @@ class VolumeProvider(ABC):
 
     name: str
     settings: type
+    schemes: tuple[str, ...]
 
     def problems(self, settings: Any, read_only: bool) -> list[str]:
         """As `IStorageProvider.problems`."""
@@ -47,6 +50,23 @@ class VolumeProvider(ABC):
         """As `IStorageProvider.open_export`."""
         storage = self.storage(settings, read_only, resources)
         return Deferred.fromCoroutine(open_volume(storage, name, settings, read_only, resources))
+
+    def place(self, settings: Any, resources: Resources) -> IVolumePlace:
+        """As `IVolumeStorage.place`."""
+        return VolumePlace(
+            self.url(settings),
+            lambda read_only: self.storage(settings, read_only, resources),
+            settings,
+            resources,
+        )
+
+    @abstractmethod
+    def values(self, url: str) -> Mapping[str, str]:
+        """As `IVolumeStorage.values`."""
+
+    @abstractmethod
+    def url(self, settings: Any) -> str:
+        """As `IVolumeStorage.url`."""
 
     @abstractmethod
     def problems_of_store(self, settings: Any, read_only: bool) -> list[str]:

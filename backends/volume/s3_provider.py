@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import attrs
 from twisted.logger import Logger
@@ -24,18 +24,31 @@ from backends.objects.retrying import RetryingStore
 from backends.objects.s3 import S3Store
 from backends.objects.s3_settings import S3Settings
 from backends.objects.threaded import ThreadedStore
+from backends.volume.addresses import query, split
 from backends.volume.opening import Storage
 from backends.volume.provider import VolumeProvider
 from backends.volume.turns import Turn
 from backends.volume.volume_settings import VolumeSettings
 from gateway.errors import ExportUnavailable
-from gateway.interfaces import IStorageProvider, Resources
-from gateway.settings import setting
+from gateway.interfaces import Resources
+from gateway.maintenance import IVolumeStorage, StoreTrait
+from gateway.settings import BadValue, setting
 
 #: Seconds: the bound of the first wait before a request is made again, and of any.
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 #: Seconds for which a store that was found safe is taken to be so.
 _PROBE_AGE = 30 * 86400.0
+
+#: Keys that belong to where a bucket is.
+_OF_ADDRESSES = ("endpoint_url", "region")
+
+#: What a probe tries, and what a good store did.
+_WELL = {
+    "conditional-put": "a name that was taken was not given again",
+    "race": "of many puts of one name at once, one succeeded each time",
+    "list-after-put": "what was put was listed at once, and what was deleted no more",
+    "range": "ranged reads gave the bytes that were asked for",
+}
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -59,7 +72,7 @@ class S3VolumeSettings(VolumeSettings, S3Settings):
         )
 
 
-@implementer(IStorageProvider)
+@implementer(IVolumeStorage)
 class S3Provider(VolumeProvider):
     """
     Makes exports of volumes in buckets.
@@ -70,10 +83,25 @@ class S3Provider(VolumeProvider):
 
     name = "s3"
     settings = S3VolumeSettings
+    schemes = ("s3",)
 
     def __init__(self, make_store: Any = S3Store) -> None:
         self._make_store = make_store
         self._verdicts = _Verdicts()
+
+    def values(self, url: str) -> Mapping[str, str]:
+        parts = split(url, self.schemes)
+        if not parts.netloc:
+            raise BadValue("a URL such as s3://bucket/folder/volume")
+        prefix = unquote(parts.path).strip("/")
+        found = query(parts, [one.name for one in attrs.fields(S3Settings) if one.name != "bucket"])
+        return {"bucket": parts.netloc, **({"prefix": prefix} if prefix else {}), **found}
+
+    def url(self, settings: S3VolumeSettings) -> str:
+        keys = {name: getattr(settings, name) for name in _OF_ADDRESSES}
+        further = urlencode({name: value for name, value in keys.items() if value}, safe=":/")
+        where = f"s3://{settings.bucket}/{quote(settings.prefix, safe='/')}"
+        return f"{where}?{further}" if further else where
 
     def identity(self, settings: S3VolumeSettings) -> Hashable | None:
         return _endpoint(settings.endpoint_url), settings.bucket, settings.prefix
@@ -108,7 +136,7 @@ class S3Provider(VolumeProvider):
             )
 
         probing = _Probing(settings, blocking, pools, resources, self._verdicts)
-        return Storage(make, probing.check)
+        return Storage(make, probing.check, probing.traits)
 
 
 @attrs.define
@@ -166,6 +194,20 @@ class _Probing:
                 name=name,
                 seen=report.seen[name],
             )
+
+    async def traits(self, store: IObjectStore) -> list[StoreTrait]:
+        """
+        Try the store now, whatever is known of it.
+
+        Raises:
+            StoreError: it cannot be asked.
+        """
+        report = await self._probe(store)
+        found = [
+            StoreTrait(name, name not in report.unsafe, True, report.seen.get(name, well))
+            for name, well in _WELL.items()
+        ]
+        return [*found, *(StoreTrait("note", None, False, text) for text in report.warnings)]
 
     async def _report(self, store: IObjectStore, key: str) -> Report:
         known = self._verdicts.unsafe.get(key)

@@ -42,7 +42,8 @@ from gateway.settings import BadValue
 #: Features without which a volume cannot be understood, that this version knows.
 FEATURES: frozenset[str] = frozenset()
 
-STATES = ("open", "closed")
+#: ``deleting``: it is on its way out; ``deleted``: what is left so that nothing comes back.
+STATES = ("open", "closed", "deleting", "deleted")
 
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
@@ -169,6 +170,28 @@ class JournalNote:
 
 
 @attrs.frozen
+class Holder:
+    """
+    The process that opened the volume last.
+
+    Attributes:
+        host: name of its machine.
+        process: its number.
+        since_ms: when it opened the volume, by its own clock; milliseconds since 1970.
+        machine, boot, namespace, started: by which others on that machine know whether it
+            runs; see `backends.volume.processes.Process`.
+    """
+
+    host: str
+    process: int
+    since_ms: int
+    machine: str = ""
+    boot: str = ""
+    namespace: str = ""
+    started: int = 0
+
+
+@attrs.frozen
 class Superblock:
     """
     What a volume is at one generation.
@@ -181,7 +204,10 @@ class Superblock:
         size: of the disk in bytes, a multiple of 512.
         created_ms: when the volume was made; milliseconds since 1970.
         written_ms: when this superblock was; from the header.
-        state: ``open``, or ``closed`` when the last writer left nothing behind.
+        state: ``open``, or ``closed`` when the last writer left nothing behind; ``deleting``
+            and ``deleted`` are no volumes any more.
+        owner: who holds it, or held it last; None if nobody ever did.
+        first_slot: of the log: those before belonged to a volume that was deleted.
         features: names of what a reader must know; unknown ones are refused.
         compatible: names of what a reader may ignore.
         codec: ``none``, ``zstd`` or ``lz4``; for what is written from now on.
@@ -209,6 +235,8 @@ class Superblock:
     created_ms: int
     written_ms: int = 0
     state: str = "open"
+    owner: Holder | None = None
+    first_slot: int = 1
     features: tuple[str, ...] = ()
     compatible: tuple[str, ...] = ()
     codec: str = "none"
@@ -416,6 +444,18 @@ _journal = record(
     {"host": text, "epoch": integer(U32), "lsn": integer(), "since_ms": integer()},
 )
 
+_holder = record(
+    Holder,
+    {
+        "host": text,
+        "process": integer(U32),
+        "since_ms": integer(),
+        "machine": text,
+        "boot": text,
+        "namespace": text,
+        "started": integer(),
+    },
+)
 _rollback = record(Rollback, {"version": integer(), "to": integer()})
 
 _READERS: dict[str, Reader[Any]] = {
@@ -428,6 +468,8 @@ _READERS: dict[str, Reader[Any]] = {
     "size": _size,
     "created_ms": integer(),
     "state": choice(*STATES),
+    "owner": optional(_holder),
+    "first_slot": integer(minimum=1),
     "compatible": sequence(text),
     "codec": choice(*CODECS),
     "checkpoint": optional(_root),

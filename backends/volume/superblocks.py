@@ -10,7 +10,7 @@ from backends.volume.lineage import Lineage, Member
 from backends.volume.listing import everything
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock, decode, verify
-from gateway.errors import Corrupt, ExportUnavailable
+from gateway.errors import Corrupt, ExportUnavailable, UnknownExport
 
 #: More than any superblock has.
 _ENOUGH = 64 << 20
@@ -33,6 +33,26 @@ class Found:
     body: bytes = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Vacancy:
+    """
+    The numbers with which a new volume begins: behind all that a deleted one may have used.
+
+    Attributes:
+        generation: of its superblock.
+        epoch: of its first writer.
+        first_slot: of its log.
+    """
+
+    generation: int
+    epoch: int
+    first_slot: int
+
+
+class NoVolume(UnknownExport, ExportUnavailable):
+    """There is no volume at that place."""
+
+
 async def newest(store: IObjectStore, names: Names) -> Found | None:
     """
     The superblock of the highest generation; None where there is no volume.
@@ -53,6 +73,44 @@ async def newest(store: IObjectStore, names: Names) -> Found | None:
             continue  # outdated and swept meanwhile
         return Found(decode(body, key, generation=generation), body)
     raise Corrupt(f"{names.sb_prefix}: the newest superblock is gone each time it is asked for")
+
+
+async def current(store: IObjectStore, names: Names) -> Found:
+    """
+    The newest superblock of a volume that can be opened.
+
+    Raises:
+        NoVolume: there is none.
+        ExportUnavailable: it is being deleted.
+        StoreError, Corrupt: as for `newest`.
+    """
+    found = await newest(store, names)
+    if found is None or found.superblock.state == "deleted":
+        raise NoVolume(f"{names.sb_prefix}: there is no volume")
+    if found.superblock.state == "deleting":
+        raise ExportUnavailable(
+            f"{names.sb_prefix}: the volume is being deleted, or was half deleted;"
+            " deleting it can be gone on with, and nothing else"
+        )
+    return found
+
+
+async def vacancy(store: IObjectStore, names: Names) -> Vacancy:
+    """
+    Where a new volume may begin.
+
+    Raises:
+        ExportUnavailable: there is a volume already, or what is left of one.
+        StoreError, Corrupt: as for `newest`.
+    """
+    found = await newest(store, names)
+    if found is None:
+        return Vacancy(1, 1, 1)
+    last = found.superblock
+    if last.state != "deleted":
+        what = "half of one" if last.state == "deleting" else "a volume already"
+        raise ExportUnavailable(f"{names.sb_prefix}: there is {what}")
+    return Vacancy(last.generation + 1, last.epoch + 1, last.first_slot)
 
 
 async def is_highest(store: IObjectStore, names: Names, generation: int) -> bool:

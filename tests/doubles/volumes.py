@@ -13,6 +13,7 @@ from backends.volume.creating import create
 from backends.volume.environment import Environment, Options
 from backends.volume.frame_cache import FrameCache
 from backends.volume.keys import KeySource
+from backends.volume.processes import Process
 from gateway.info import MIB
 
 
@@ -47,7 +48,7 @@ class VolumeHost:
             secret_bytes=self._random.randbytes,
             wall=lambda: 1_700_000_000 + self.clock.seconds(),
             call_in_thread=maybeDeferred,
-            host=host,
+            process=Process(host),
         )
 
     def new(self, size):

@@ -7,6 +7,7 @@ from random import Random
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from backends.volume import processes
 from backends.volume.environment import Environment
 from tests.simulation.host import Died
 from tests.simulation.virtual_time import MortalTime
@@ -51,7 +52,7 @@ class Process:
             secret_bytes=Random(f"{seed} secrets {name}").randbytes,
             wall=lambda: _BEGINNING + store.clock.seconds(),
             call_in_thread=self.call_in_thread,
-            host=name if host is None else host.name,
+            process=processes.Process(name if host is None else host.name),
         )
 
     def call_in_thread(self, function, *args, **kw):

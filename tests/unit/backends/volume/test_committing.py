@@ -18,6 +18,7 @@ from backends.volume.condition import Condition
 from backends.volume.environment import Environment, Options
 from backends.volume.header import Codec, Kind, decode
 from backends.volume.names import Names
+from backends.volume.processes import Process
 from backends.volume.recent import Recent
 from backends.volume.sealing import seal
 from backends.volume.units import SECTOR, WINDOW
@@ -47,7 +48,7 @@ class Log:
             secret_bytes=bytes,
             wall=lambda: 0,
             call_in_thread=call_in_thread,
-            host="here",
+            process=Process("here"),
         )
         options.setdefault("object_bytes", 64 * KIB)
         self.committer = Committer(

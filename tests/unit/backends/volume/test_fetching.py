@@ -18,6 +18,7 @@ from backends.volume.header import Codec, Extent, Kind
 from backends.volume.keys import Crypt
 from backends.volume.lineage import Lineage, Member, Source
 from backends.volume.names import Names
+from backends.volume.processes import Process
 from backends.volume.sealing import seal
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
 from backends.volume.values import DATA
@@ -48,7 +49,7 @@ class Host:
             secret_bytes=bytes,
             wall=lambda: 0,
             call_in_thread=maybeDeferred,
-            host="here",
+            process=Process("here"),
         )
         self.memory = FrameCache(cache)
         self.fetcher = Fetcher(self.store, self.lineage, self.memory, disk, environment)
