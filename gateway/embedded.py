@@ -28,6 +28,29 @@ SIZE = "10G"
 _log = Logger()
 
 
+def document(data_dir: str) -> ini.Document:
+    """
+    What it says of storage.
+
+    Args:
+        data_dir: absolute.
+    """
+    sections = {
+        "gateway": {"state_dir": data_dir, "default_export": EXPORT},
+        f"export:{EXPORT}": {
+            "provider": "file",
+            "path": os.path.join(data_dir, "disk.raw"),
+            "size": SIZE,
+        },
+        f"export:{VOLUME}": {
+            "provider": "directory",
+            "path": os.path.join(data_dir, "objects"),
+            "size": SIZE,
+        },
+    }
+    return ini.Document("(no configuration file)", data_dir, sections)
+
+
 def configuration(
     data_dir: str,
     port: int = DEFAULT_PORT,
@@ -43,19 +66,7 @@ def configuration(
         port: on the loopback interface.
         activated: serve on the sockets that were handed over, and no others.
     """
-    sections = {
-        "gateway": {"state_dir": data_dir, "default_export": EXPORT},
-        f"export:{EXPORT}": {
-            "provider": "file",
-            "path": os.path.join(data_dir, "disk.raw"),
-            "size": SIZE,
-        },
-        f"export:{VOLUME}": {
-            "provider": "directory",
-            "path": os.path.join(data_dir, "objects"),
-            "size": SIZE,
-        },
-    }
+    sections = dict(document(data_dir).sections)
     socket_path = os.path.join(data_dir, "nbd.sock")
     if activated:
         sections["listen:handed-over"] = {"endpoint": "systemd"}
@@ -63,10 +74,10 @@ def configuration(
         sections["listen:tcp"] = {"endpoint": f"tcp:{port}:interface=127.0.0.1"}
         if path_problem(socket_path) is None:
             sections["listen:unix"] = {"endpoint": f"unix:{_quoted(socket_path)}", "mode": "0600"}
-    document = ini.Document("(no configuration file)", data_dir, sections)
+    made = ini.Document("(no configuration file)", data_dir, sections)
     # The directory is not made yet, and making it is for the process that serves.
     return validation.check(
-        document, [], activated=activated, providers=providers, look_at_storage=False
+        made, [], activated=activated, providers=providers, look_at_storage=False
     )
 
 

@@ -331,14 +331,15 @@ class IVolumeStorage(IVolumeProvider):
 
     schemes: tuple[str, ...] = Attribute("of the URLs that mean its stores, such as ``s3``")
 
-    def values(url: str) -> Mapping[str, str]:
+    def values(url: str, store: bool = False) -> Mapping[str, str]:
         """
         An address as keys of a configuration section. One of a store alone gives no ``prefix``:
-        it is good for `IVolumePlace.volumes`, with ``prefix`` set to nothing.
+        it is good for `IVolumePlace.volumes` alone, with an empty ``prefix``.
 
         Args:
             url: such as ``s3://bucket/folder/volume`` or ``file:///srv/objects/volume``; its query
                 may hold further keys, never secrets.
+            store: it is that of a store, or of a folder in it, and need not name a volume.
 
         Raises:
             BadValue: it is none of the provider's.

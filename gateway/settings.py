@@ -26,6 +26,12 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE = re.compile(r"(\d+)\s*(?:([KMGTPE])(?:i?B)?|B)?", re.IGNORECASE)
 
 
+#: In the name of a key whose value may be a secret.
+_SECRET = re.compile(
+    r"secret|password|passwd|passphrase|token|credential|signature|access[-_]?key|^key$", re.I
+)
+
+
 class BadValue(ValueError):
     """A text that a converter refuses; the text says what was expected."""
 
@@ -160,6 +166,16 @@ def read(
         return settings_class(**converted), []
     except BadValue as problem:
         return None, [f"{where('')}: {problem}"]
+
+
+def check_public(key: str) -> None:
+    """
+    Raises:
+        BadValue: by its name the value of a key may be a secret, which comes from a file and from
+            no command line; only the name is quoted.
+    """
+    if _SECRET.search(key) and not key.endswith("_file"):
+        raise BadValue(f"no {key[:40]!r}: secrets come from files, never from the command line")
 
 
 def did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from gateway.settings import BadValue, did_you_mean
-
-#: In the name of a key whose value may be one.
-_SECRET = re.compile(
-    r"secret|password|passwd|passphrase|token|credential|signature|access[-_]?key|^key$", re.I
-)
-#: What is said with such words and is no secret.
-_HARMLESS = ("key_file", "passphrase_file", "credentials_file")
+from gateway.settings import BadValue, check_public, did_you_mean
 
 
 def split(url: str, schemes: Collection[str]) -> SplitResult:
@@ -53,19 +45,10 @@ def query(parts: SplitResult, known: Collection[str]) -> dict[str, str]:
     except ValueError:
         raise BadValue("KEY=VALUE&KEY=VALUE behind the question mark") from None
     for key, value in pairs:
-        check_key(key)
+        check_public(key)
         if key not in known:
             raise BadValue(f"no {key[:40]!r} behind the question mark{did_you_mean(key, [*known])}")
         if key in found:
             raise BadValue(f"{key} once")
         found[key] = value
     return found
-
-
-def check_key(key: str) -> None:
-    """
-    Raises:
-        BadValue: by its name it may be a secret; only the name is quoted.
-    """
-    if _SECRET.search(key) and key not in _HARMLESS:
-        raise BadValue(f"no {key[:40]!r}: secrets come from files, never from the command line")

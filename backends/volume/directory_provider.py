@@ -55,7 +55,7 @@ class DirectoryProvider(VolumeProvider):
     settings = DirectorySettings
     schemes = ("file",)
 
-    def values(self, url: str) -> Mapping[str, str]:
+    def values(self, url: str, store: bool = False) -> Mapping[str, str]:
         parts = split(url, self.schemes)
         found = query(parts, ("prefix",))
         where = unquote(parts.path).rstrip("/")
@@ -64,6 +64,8 @@ class DirectoryProvider(VolumeProvider):
         if "prefix" in found:
             # For a volume more than one folder below its store.
             return {"path": where, **found}
+        if store:
+            return {"path": where}
         root, _, prefix = where.rpartition("/")
         return {"path": root or "/", "prefix": prefix}
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @implementer(IVolumePlace)
-class VolumePlace:
+class VolumePlace:  # type: ignore[misc]  # without what proves and mends volumes, so far
     """
     One place.
 

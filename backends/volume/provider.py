@@ -61,7 +61,7 @@ class VolumeProvider(ABC):
         )
 
     @abstractmethod
-    def values(self, url: str) -> Mapping[str, str]:
+    def values(self, url: str, store: bool = False) -> Mapping[str, str]:
         """As `IVolumeStorage.values`."""
 
     @abstractmethod

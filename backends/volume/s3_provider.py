@@ -89,7 +89,7 @@ class S3Provider(VolumeProvider):
         self._make_store = make_store
         self._verdicts = _Verdicts()
 
-    def values(self, url: str) -> Mapping[str, str]:
+    def values(self, url: str, store: bool = False) -> Mapping[str, str]:
         parts = split(url, self.schemes)
         if not parts.netloc:
             raise BadValue("a URL such as s3://bucket/folder/volume")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
-from gateway.admin.wire import Cause, Problem
+from gateway.cli import logs
 from gateway.cli.arguments import parse
-from gateway.cli.client import Client
-from gateway.cli.exits import Exit, Failure
-from gateway.cli.places import socket_path
-from gateway.errors import ConfigurationError
-
-#: What shells say of a program that Ctrl-C ended.
-_INTERRUPTED = 130
+from gateway.cli.done import Done
+from gateway.cli.exits import Exit, failure_of
+from gateway.cli.running import Interrupted, Runtime, run
+from gateway.cli.session import Session
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,25 +28,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = parse(arguments)
     try:
-        try:
-            client = Client(socket_path(given.config, given.socket))
-        except ConfigurationError as error:
-            raise Failure(Problem(Cause.BAD_REQUEST, "\n".join(error.problems))) from None
-        done = given.run(client, given)
+        with logs.shown(sys.stderr):
+            done = run(lambda runtime: _work(runtime, given))
         sys.stdout.write(f"{_json(done.value) if given.json else done.text}\n")
         sys.stdout.flush()
-    except Failure as failure:
+    except (Interrupted, KeyboardInterrupt) as interrupted:
+        sys.stderr.write(f"nbdgateway: {str(interrupted) or 'interrupted; nothing was changed'}\n")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # It is done, and nobody reads on; nor is there more to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
         problem = failure.problem
         said = {"cause": problem.cause.word, "detail": problem.detail}
         sys.stderr.write(f"{_json(said) if given.json else f'nbdgateway: {problem.detail}'}\n")
         return failure.status
-    except KeyboardInterrupt:
-        sys.stderr.write("nbdgateway: not waited for; the gateway goes on with it\n")
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # It is done, and nobody reads on; nor is there more to flush at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.OK
+    return done.status
+
+
+async def _work(runtime: Runtime, given: Namespace) -> Done:
+    done: Done = await given.run(Session(given, runtime), given)
+    return done
 
 
 def _json(value: object) -> str:

@@ -1,0 +1,33 @@
+"""``exports``: what a running gateway serves."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from gateway.cli import words
+from gateway.cli.done import Done
+from gateway.cli.session import Session
+from gateway.cli.texts import plural, size, table
+
+
+def add(kinds: Any) -> None:
+    """The command, to the command line."""
+    words.command(
+        kinds, "exports", _exports, "what the running gateway serves: size, clients, storage"
+    )
+
+
+async def _exports(session: Session, given: Namespace) -> Done:
+    value = await session.gateway().ask("GET", "exports")
+    rows = [
+        (
+            one["name"],
+            "-" if one["size"] is None else size(one["size"]),
+            "open" if one["open"] else "not open",
+            plural(one["clients"], "client"),
+            f"{one['provider']}: {one['storage']}",
+        )
+        for one in value["exports"]
+    ]
+    return Done(value, table(rows) or "no exports")
