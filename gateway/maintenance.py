@@ -67,6 +67,7 @@ class VolumeDescription:
             if there is none.
         parent: the name of the volume that it is a clone of; None if it is none.
         snapshots: the oldest first.
+        closed: whoever had it last closed it; else the next who opens it reads its log as well.
         deleting: it was half deleted; all that can be done is to go on with that.
     """
 
@@ -85,6 +86,7 @@ class VolumeDescription:
     journal_host: str | None
     parent: str | None
     snapshots: tuple[SnapshotInfo, ...]
+    closed: bool = True
     deleting: bool = False
 
 

@@ -28,8 +28,11 @@ def check_size(size: int) -> None:
         )
 
 
-async def check_empty(store: IObjectStore, prefix: str) -> None:
+async def check_empty(store: IObjectStore, prefix: str, called: str = "prefix") -> None:
     """
+    Args:
+        called: what the operator gave it as, for messages.
+
     Raises:
         ExportUnavailable: a new volume would meet objects there, of a volume or of others.
         StoreError, Corrupt: the store did not answer so that one could tell.
@@ -42,8 +45,8 @@ async def check_empty(store: IObjectStore, prefix: str) -> None:
     for one in await store.list(folder, ""):
         if not one.key.startswith(f"{folder}{PROBE}"):
             raise ExportUnavailable(
-                f"{names.prefix}: {store.describe()} has objects there and no volume, such as"
-                f" {one.key}; expected an empty place for a new volume"
+                f"{called}: got {names.prefix}, where {store.describe()} has objects and no"
+                f" volume, such as {one.key}; expected an empty place for a new volume"
             )
 
 

@@ -59,6 +59,7 @@ def describe(superblock: Superblock, name: str, here: Process) -> VolumeDescript
             for one in superblock.snapshots
             if not one.deleting
         ),
+        closed=superblock.state == "closed",
         deleting=superblock.state == "deleting",
     )
 

@@ -17,7 +17,7 @@ from backends.objects.pools import in_threads
 from backends.objects.retrying import RetryingStore
 from backends.volume.addresses import query, split
 from backends.volume.creating import PROBE
-from backends.volume.opening import Storage
+from backends.volume.opening import NoStore, Storage
 from backends.volume.provider import VolumeProvider
 from backends.volume.volume_settings import VolumeSettings
 from gateway.errors import ExportUnavailable
@@ -148,6 +148,8 @@ def _make_root(root: str, read_only: bool) -> None:
         if not read_only:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(root, 0o700)
+        if read_only and not os.path.lexists(root):
+            raise NoStore(f"path: got {root}, expected a directory")
         if not os.path.isdir(root):
             raise ExportUnavailable(f"path: got {root}, expected a directory")
     except OSError as error:

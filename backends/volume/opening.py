@@ -35,6 +35,10 @@ from gateway.interfaces import IExport, Resources
 from gateway.maintenance import StoreTrait
 
 
+class NoStore(ExportUnavailable):
+    """There is nothing yet where the store would be."""
+
+
 @attrs.frozen
 class Storage:
     """

@@ -104,7 +104,7 @@ class VolumeOperations:
             raise ExportUnavailable(
                 f"name: got {name!r}, expected a place beside that of this volume, {self.prefix!r}"
             )
-        await check_empty(self.store, prefix)
+        await check_empty(self.store, prefix, "name")
         await clone(
             self.store,
             self.prefix,

@@ -18,14 +18,14 @@ from backends.volume.environment import Environment
 from backends.volume.finding import folders
 from backends.volume.frame_cache import FrameCache
 from backends.volume.names import Names
-from backends.volume.opening import Opening, Storage, environment_of, open_volume
+from backends.volume.opening import NoStore, Opening, Storage, environment_of, open_volume
 from backends.volume.reading_at_rest import read_snapshot
 from backends.volume.releasing import releasing
 from backends.volume.removing import remove
-from backends.volume.superblocks import current, newest
+from backends.volume.superblocks import NoVolume, current, newest
 from backends.volume.volume import Volume
 from backends.volume.volume_settings import VolumeSettings, key_source
-from gateway.errors import Corrupt, ExportUnavailable, Unavailable
+from gateway.errors import Corrupt, ExportUnavailable, Unavailable, UnknownExport
 from gateway.interfaces import IExport, Resources
 from gateway.maintenance import IVolumePlace, Progress, StoreTrait, VolumeDescription
 
@@ -236,6 +236,8 @@ class VolumePlace:  # type: ignore[misc]  # without what proves and mends volume
         async def answer() -> T:
             try:
                 return await work
+            except (NoVolume, NoStore):
+                raise UnknownExport(f"{self.where}: there is no volume") from None
             except StoreError as failure:
                 raise Unavailable(str(failure)) from None
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import attrs
 
+from gateway.admin.wire import Cause, Problem
 from gateway.cli import words
 from gateway.cli.address import Address, changed
 from gateway.cli.asking import confirm
 from gateway.cli.done import Done
-from gateway.cli.exits import wrong
+from gateway.cli.exits import Failure, wrong
 from gateway.cli.session import Session
 from gateway.cli.texts import moment, plural, size, table
 from gateway.errors import ExportUnavailable, UnknownExport
@@ -189,7 +190,8 @@ async def _info(session: Session, given: Namespace) -> Done:
     ]
     if served is not None:
         value["gateway"] = served
-        rows += [("clients", str(served["clients"])), *_facts(served.get("facts", {}))]
+        shown = {key: part for key, part in served.get("facts", {}).items() if key not in value}
+        rows += [("clients", str(served["clients"])), *_facts(shown)]
     return Done(value, table(rows))
 
 
@@ -214,7 +216,7 @@ async def _resize(session: Session, given: Namespace) -> Done:
 async def _delete(session: Session, given: Namespace) -> Done:
     served = await session.served(given.address)
     if served is not None:
-        raise wrong(
+        raise _served(
             f"{given.address}: the gateway serves it; take its section out of the configuration,"
             " reload, and delete it by its URL"
         )
@@ -253,7 +255,7 @@ async def _owner(session: Session, given: Namespace) -> Done:
 
 async def _rekey(session: Session, given: Namespace) -> Done:
     if await session.served(given.address) is not None:
-        raise wrong(f"{given.address}: the gateway serves it; stop it first")
+        raise _served(f"{given.address}: the gateway serves it; stop it first")
     address = _keyed(session, given)
     bare = attrs.evolve(
         address, settings=attrs.evolve(address.settings, key_file=None, passphrase_file=None)
@@ -268,6 +270,10 @@ async def _rekey(session: Session, given: Namespace) -> Done:
     )
 
 
+def _served(text: str) -> Failure:
+    return Failure(Problem(Cause.BUSY, text))
+
+
 def _keys_of(session: Session, given: Namespace) -> Any:
     """Late: an export that is served needs no key here."""
     return lambda: _keyed(session, given)
@@ -280,7 +286,7 @@ def _holder(one: VolumeDescription) -> str:
     since = moment(owner.since)
     who = f"process {owner.process} on {owner.host}"
     if not one.in_use:
-        how = "ended without closing it" if owner.alive is False else "had it last"
+        how = "had it last" if one.closed else "ended without closing it"
         return f"nobody; {who} {how}, opened {since} (epoch {owner.epoch})"
     known = "" if owner.alive else ", which may or may not run"
     return f"{who}{known}, since {since} (epoch {owner.epoch})"

@@ -70,6 +70,8 @@ def objects_of(place):
         needed |= {one.containers[index].key for index in one.used}
     for key in place.names("log"):
         slot = int(key.rsplit("/", 1)[1], 16)
+        if slot < superblock["first_slot"]:
+            continue  # of a volume that was deleted here
         if root is None or slot > root["version"] or place.read(key).kind == FENCE:
             needed.add(key)
     return needed, reached

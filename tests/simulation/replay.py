@@ -58,6 +58,8 @@ def _log(place):
     there = {}
     for key in place.names("log"):
         slot = int(key.rsplit("/", 1)[1], 16)
+        if slot < place.superblock["first_slot"]:
+            continue  # of a volume that was deleted here
         there[slot] = place.read(key)
         assert there[slot].position == slot
     newest = {found.epoch: slot for slot, found in sorted(there.items()) if found.kind == FENCE}
@@ -66,7 +68,7 @@ def _log(place):
         if found.kind == FENCE and (found.epoch in void or newest[found.epoch] != slot):
             del there[slot]
     counted = {}
-    slot = 1
+    slot = place.superblock["first_slot"]
     epoch = 0
     while there and slot <= max(there):
         found = there.get(slot)

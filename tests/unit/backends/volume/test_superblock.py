@@ -17,6 +17,7 @@ from backends.volume.keys import Crypt, KeySource, unwrap_any, wrap, wrap_with_v
 from backends.volume.sealing import seal
 from backends.volume.superblock import (
     Ancestor,
+    Holder,
     JournalNote,
     Parent,
     Root,
@@ -61,6 +62,8 @@ FULL = attrs.evolve(
     ),
     wraps=(WRAP,),
     journal=JournalNote("host-1", 3, 12, 7),
+    owner=Holder("host-1", 4711, 8, "aa", "bb", "pid:[1]", 99),
+    first_slot=17,
     description='a "disk"',
     extra={"colour": {"of": ["the", 1, None]}},
 )
@@ -104,7 +107,7 @@ def test_a_superblock_is_read_back(superblock):
         size=st.integers(0, 2**50).map(lambda sectors: 512 * sectors),
         created_ms=st.integers(0, 2**64 - 1),
         written_ms=st.integers(0, 2**64 - 1),
-        state=st.sampled_from(["open", "closed"]),
+        state=st.sampled_from(["open", "closed", "deleting", "deleted"]),
         codec=st.sampled_from(["none", "zstd", "lz4"]),
         checkpoint=st.none()
         | st.builds(
