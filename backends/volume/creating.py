@@ -38,9 +38,14 @@ async def check_empty(store: IObjectStore, prefix: str, called: str = "prefix") 
         StoreError, Corrupt: the store did not answer so that one could tell.
     """
     names = Names(prefix)
-    if await newest(store, names) is not None:
-        await vacancy(store, names)
-        return  # a deleted volume's numbers, and so its left-overs, are never used again
+    found = await newest(store, names)
+    if found is not None:
+        if found.superblock.state == "deleted":
+            return  # its numbers, and so its left-overs, are never used again
+        raise ExportUnavailable(
+            f"{called}: got {names.prefix}, where {store.describe()} has a volume already;"
+            " expected an empty place for a new volume"
+        )
     folder = f"{names.prefix}/"
     for one in await store.list(folder, ""):
         if not one.key.startswith(f"{folder}{PROBE}"):

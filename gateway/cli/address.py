@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from gateway import embedded, ini, settings
-from gateway.admin.wire import SOCKET
-from gateway.cli.exits import wrong
+from gateway.admin.wire import SOCKET, Cause, Problem
+from gateway.cli.exits import Failure, wrong
 from gateway.config import EMBEDDED_DATA_DIR, GatewaySettings
 from gateway.errors import ConfigurationError, UnknownExport
 from gateway.export_sections import ExportSections
@@ -38,6 +38,7 @@ class Address:
         settings: of it.
         state_dir: absolute.
         whole: a store and no volume in it.
+        read_only: by the configuration.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Address:
     settings: Any = attrs.field(repr=False)
     state_dir: str
     whole: bool = False
+    read_only: bool = False
 
 
 def is_url(text: str) -> bool:
@@ -204,11 +206,23 @@ def _name(name: str, given: Namespace, providers: Providers) -> Address:
     if spec is None or sections.problems:
         raise ConfigurationError(sections.problems)
     if not IVolumeStorage.providedBy(spec.provider):
-        raise wrong(
-            f"export {name} is of provider {spec.provider.name}, whose storage is no volume"
-        )
+        raise not_a_volume(name, "its storage is no volume")
     state_dir = given.state_dir or _state_dir(given)
-    return Address(name, name, spec.provider, spec.settings, os.path.abspath(state_dir))
+    return Address(
+        name,
+        name,
+        spec.provider,
+        spec.settings,
+        os.path.abspath(state_dir),
+        read_only=spec.read_only,
+    )
+
+
+def not_a_volume(name: str, why: str) -> Failure:
+    """An export is none that this can be done with."""
+    return Failure(
+        Problem(Cause.NOT_A_VOLUME, f"export {name} has no snapshots and cannot be changed: {why}")
+    )
 
 
 def _document(given: Namespace, providers: Providers) -> ini.Document:

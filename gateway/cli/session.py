@@ -72,6 +72,14 @@ class Session:
             raise wrong(f"{found.text}: expected a volume in that store, such as {found.text}/vm1")
         return found
 
+    def check_writable(self, address: Address) -> None:
+        """
+        Raises:
+            Failure: the configuration says that the export is only read.
+        """
+        if address.read_only:
+            raise addresses.not_a_volume(address.text, "it is read-only")
+
     def names(self) -> list[str]:
         """The exports of the configuration that are volumes."""
         return addresses.names(self.given, self._providers)
@@ -141,6 +149,7 @@ class Session:
             yield remote
             return
         address = self.address(text) if find is None else find()
+        self.check_writable(address)
         if self.given.take_over:
             self.warn(await self._warning(address))
         with interruption.held(_TAKEN_OVER):

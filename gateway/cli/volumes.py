@@ -107,6 +107,7 @@ def _add_keys(parser: Any) -> None:
 def _keyed(session: Session, given: Namespace) -> Address:
     """The address, with the key that was named beside it."""
     address = session.address(given.address)
+    session.check_writable(address)
     named = {"key_file": given.key_file, "passphrase_file": given.passphrase_file}
     wanted = {key: value for key, value in named.items() if value is not None}
     if not wanted:

@@ -113,7 +113,7 @@ def live(life: Life, clients: Clients, image: Image) -> None:
     life.operate("clone", "vm1", "filled", "copy")
 
     clients.qemu_io(life.uri(), "discard 0 32M", "write -P 7 8M 4M", "write -z -n 20M 4M", "flush")
-    life.operate("resize", "vm1", str(2 * image.size))
+    life.operate("volume", "resize", "vm1", str(2 * image.size))
     assert clients.run("nbdinfo", "--size", life.uri()).strip() == str(2 * image.size)
     clients.qemu_io(life.uri(), f"write -P 9 {2 * image.size - MIB} 1M", "flush")
     while life.operate("gc", "vm1")["emptied"]:
@@ -139,7 +139,7 @@ def live(life: Life, clients: Clients, image: Image) -> None:
     life.check(image, "copy")
     clients.qemu_io(life.uri("copy"), "write -P 1 0 64k", "flush")
     life.check(image, "vm1@filled")
-    life.operate("snapshot", "rollback", "vm1", "filled")
+    life.operate("snapshot", "rollback", "vm1", "filled", "--yes")
     life.check(image, "vm1")
     assert life.gateway.stop() < 20
     life.serve(2 * image.size, with_clone=True)

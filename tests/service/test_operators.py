@@ -107,13 +107,13 @@ def test_only_the_owner_reaches_the_socket_and_it_goes_with_the_gateway(
     gateway.process.kill()
     gateway.process.wait(PATIENCE)
     assert admin.exists()
-    done = command(directory, "-c", "gw.ini", "list")
+    done = command(directory, "-c", "gw.ini", "exports")
     assert done.returncode == 5
     assert "no gateway listens there" in done.stderr
     again = start("--config", "gw.ini")
     again.wait_for("operators reach the gateway at")
     again.wait_for("export vm is open")
-    assert [one["name"] for one in tell(directory, "list")["exports"]] == ["vm"]
+    assert [one["name"] for one in tell(directory, "exports")["exports"]] == ["vm"]
     again.stop()
     assert not admin.exists()
     assert "Traceback" not in again.text()
@@ -147,19 +147,19 @@ def test_a_snapshot_is_what_the_disk_was_and_can_be_gone_back_to(
         disk.write(b"b" * 512)
         with Disk(directory, "vm@monday") as then:
             assert then.read() == b"a" * 512
-        done = command(directory, "-c", "gw.ini", "snapshot", "rollback", "vm", "monday")
+        done = command(directory, "-c", "gw.ini", "snapshot", "rollback", "vm", "monday", "--yes")
         assert done.returncode == 4
         assert done.stderr == "nbdgateway: vm has 1 client connected\n"
-        assert tell(directory, "info", "vm")["clients"] == 1
+        assert tell(directory, "volume", "info", "vm")["gateway"]["clients"] == 1
         assert disk.read() == b"b" * 512
-    tell(directory, "snapshot", "rollback", "vm", "monday")
+    tell(directory, "snapshot", "rollback", "vm", "monday", "--yes")
     with Disk(directory, "vm") as disk:
         assert disk.read() == b"a" * 512
     assert tell(directory, "snapshot", "list", "vm") == {"snapshots": [taken]}
     tell(directory, "snapshot", "delete", "vm", "monday")
     assert tell(directory, "snapshot", "list", "vm") == {"snapshots": []}
     for deed in ("delete", "rollback"):
-        done = command(directory, "-c", "gw.ini", "snapshot", deed, "vm", "monday")
+        done = command(directory, "-c", "gw.ini", "snapshot", deed, "vm", "monday", "--yes")
         assert done.returncode == 3
 
 
@@ -198,7 +198,7 @@ def test_a_clone_is_served_after_a_reload(directory: Path, start: Start) -> None
         disk.write(b"c" * 512)
     with Disk(directory, "vm") as disk:
         assert disk.read() == b"b" * 512
-    facts = tell(directory, "info", "vm2")["facts"]
+    facts = tell(directory, "volume", "info", "vm2")["gateway"]["facts"]
     assert facts["parent"] == "vm"
     done = command(directory, "-c", "gw.ini", "snapshot", "delete", "vm", "monday")
     assert done.returncode == 4
@@ -213,12 +213,15 @@ def test_a_new_size_is_seen_by_new_connections(directory: Path, start: Start) ->
     configure(directory, "vm")
     start("--config", "gw.ini").wait_for("export vm is open")
     with Disk(directory, "vm") as before:
-        assert tell(directory, "resize", "vm", "128M") == {"export": "vm", "size": 128 * MIB}
+        assert tell(directory, "volume", "resize", "vm", "128M") == {
+            "export": "vm",
+            "size": 128 * MIB,
+        }
         before.write(b"a" * 512)
         with Disk(directory, "vm") as after:
             assert (before.size, after.size) == (64 * MIB, 128 * MIB)
             assert after.read() == b"a" * 512
-    done = command(directory, "-c", "gw.ini", "resize", "vm", "64M")
+    done = command(directory, "-c", "gw.ini", "volume", "resize", "vm", "64M")
     assert done.returncode == 1
     assert "a disk does not shrink" in done.stderr
 
@@ -233,7 +236,7 @@ def test_garbage_is_collected(directory: Path, start: Start) -> None:
             tell(directory, "gc", "vm")
         disk.write(b"d" * 512)
         assert set(tell(directory, "gc", "vm")) == {"export", "emptied", "swept"}
-        facts = tell(directory, "info", "vm")["facts"]
+        facts = tell(directory, "volume", "info", "vm")["gateway"]["facts"]
         assert facts["live_bytes"] == 4 * MIB
         assert facts["objects"] <= 2
         assert disk.read() == b"d" * 512
@@ -254,12 +257,91 @@ def test_of_two_gateways_with_one_state_dir_the_first_has_the_socket(
     second.wait_for("no socket for operators: .* another process listens on it")
     second.wait_for("export vm3 is open")
     second.stop()
-    assert [one["name"] for one in tell(directory, "list")["exports"]] == ["vm"]
+    assert [one["name"] for one in tell(directory, "exports")["exports"]] == ["vm"]
 
 
 def test_a_configuration_that_does_not_tell_is_status_2(directory: Path) -> None:
     """As is a command line that says nothing."""
-    done = command(directory, "-c", "gw.ini", "list")
+    done = command(directory, "-c", "gw.ini", "exports")
     assert (done.returncode, done.stdout) == (2, "")
     assert "gw.ini: cannot be read" in done.stderr
     assert command(directory).returncode == 2
+
+
+def address(directory: Path, volume: str) -> str:
+    """The URL of a volume, beside the configuration."""
+    return f"file://{directory}/objects/{volume}"
+
+
+def test_volumes_are_looked_after_without_a_gateway(directory: Path) -> None:
+    """By their names in a configuration, or by URL; keys stay."""
+    configure(directory, "vm", "vm2")
+    url = address(directory, "vm")
+    made = tell(directory, "volume", "create", "vm")
+    assert (made["url"], made["size"], made["in_use"], made["owner"]) == (
+        url,
+        64 * MIB,
+        False,
+        None,
+    )
+    done = command(directory, "volume", "resize", url, "128M")
+    assert (done.returncode, done.stderr) == (0, "")
+    taken = tell(directory, "snapshot", "create", "vm", "monday")
+    assert taken["size"] == 128 * MIB
+    done = command(directory, "clone", url, "monday", "copies/one")
+    assert "file://" in done.stdout
+    listed = tell(directory, "volume", "list", address(directory, ""))["volumes"]
+    assert [one["name"] for one in listed] == ["copies/one", "vm"]
+    assert [one["export"] for one in tell(directory, "volume", "list")["volumes"]] == ["vm"]
+    done = command(directory, "volume", "delete", url, "--yes")
+    assert (done.returncode, "copies/one" in done.stderr) == (4, True)
+    tell(directory, "volume", "delete", listed[0]["url"], "--yes")
+    tell(directory, "snapshot", "delete", "vm", "monday")
+    done = command(directory, "volume", "delete", url)
+    assert (done.returncode, "cannot be undone" in done.stderr) == (2, True)
+    assert tell(directory, "volume", "delete", "vm", "--yes")["volume"] == "vm"
+    assert command(directory, "volume", "info", url).returncode == 3
+    assert tell(directory, "volume", "create", "vm")["size"] == 64 * MIB
+
+
+def test_a_volume_that_a_gateway_holds_is_served_or_refused(directory: Path, start: Start) -> None:
+    """By name through the gateway, under its clients; by URL not, and it says who holds it."""
+    configure(directory, "vm")
+    gateway = start("--config", "gw.ini")
+    gateway.wait_for("export vm is open")
+    url = address(directory, "vm")
+    owner = tell(directory, "volume", "owner", url)
+    assert (owner["in_use"], owner["owner"]["alive"]) == (True, True)
+    holder = owner["owner"]["process"]
+    assert holder == gateway.process.pid
+    with Disk(directory, "vm") as disk:
+        disk.write(b"a" * 512)
+        for words in (
+            ("volume", "resize", url, "128M"),
+            ("snapshot", "create", url, "monday"),
+            ("volume", "delete", url, "--yes"),
+        ):
+            done = command(directory, *words)
+            assert done.returncode == 4
+            assert f"process {holder} on {socket.gethostname()} holds it open" in done.stderr
+        tell(directory, "volume", "resize", "vm", "128M")
+        assert tell(directory, "volume", "info", url)["size"] == 128 * MIB
+        assert disk.read() == b"a" * 512
+    gateway.process.kill()
+    gateway.process.wait(PATIENCE)
+    known = tell(directory, "volume", "info", "vm")
+    assert (known["in_use"], known["closed"], known["owner"]["alive"]) == (False, False, False)
+    tell(directory, "volume", "resize", "vm", "256M")
+    assert tell(directory, "volume", "info", url)["closed"]
+
+
+def test_no_secret_of_a_url_is_repeated(directory: Path) -> None:
+    """Whatever else is wrong with it."""
+    for words in (
+        ("s3://me:hunter2@disks/vm",),
+        ("s3://disks/vm?secret_key=hunter2",),
+        ("file:///srv/vm", "-o", "passphrase=hunter2"),
+    ):
+        done = command(directory, "volume", "info", *words)
+        assert done.returncode == 2
+        assert "hunter2" not in done.stdout + done.stderr

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
@@ -49,15 +50,20 @@ class Gateway:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
         self._socket.listen()
-        self._threads: list[Thread] = []
+        self._answers: Queue[bytes | None] = Queue()
+        self._thread = Thread(target=self._serve_all, daemon=True)
+        self._thread.start()
 
     def expect(self, status: int, value: Any = None) -> None:
         """To a request that comes; bytes are sent as they are, instead of an answer."""
         body = b"" if value is None else json.dumps(value).encode() if status else value
         head = f"HTTP/1.1 {status} x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-        thread = Thread(target=self._serve, args=(head + body if status else body,))
-        thread.start()
-        self._threads.append(thread)
+        self._answers.put(head + body if status else body)
+
+    def _serve_all(self) -> None:
+        """In the order in which they are expected."""
+        while (answer := self._answers.get()) is not None:
+            self._serve(answer)
 
     def _serve(self, answer: bytes) -> None:
         connection, _ = self._socket.accept()
@@ -78,8 +84,9 @@ class Gateway:
 
     def close(self) -> None:
         """Once all have been answered."""
-        for thread in self._threads:
-            thread.join()
+        self._answers.put(None)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "a request that was expected never came"
         self._socket.close()
 
 
