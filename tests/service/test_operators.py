@@ -213,10 +213,8 @@ def test_a_new_size_is_seen_by_new_connections(directory: Path, start: Start) ->
     configure(directory, "vm")
     start("--config", "gw.ini").wait_for("export vm is open")
     with Disk(directory, "vm") as before:
-        assert tell(directory, "volume", "resize", "vm", "128M") == {
-            "export": "vm",
-            "size": 128 * MIB,
-        }
+        told = tell(directory, "volume", "resize", "vm", "128M")
+        assert told == {"export": "vm", "size": 128 * MIB}
         before.write(b"a" * 512)
         with Disk(directory, "vm") as after:
             assert (before.size, after.size) == (64 * MIB, 128 * MIB)
