@@ -69,7 +69,7 @@ def test_a_store_is_listed_by_its_own_url():
         (S3, "s3://disks/vm1?aws_access_key_id=hunter2", "secrets come from files"),
         (S3, "s3://disks/vm1?X-Amz-Signature=hunter2", "secrets come from files"),
         (S3, "s3://disks/vm1?key=hunter2", "secrets come from files"),
-        (S3, "s3://disks/vm1?regoin=hunter2", "no 'regoin'.* did you mean \"region\""),
+        (S3, "s3://disks/vm1?regiom=hunter2", "no 'regiom'.* did you mean \"region\""),
         (S3, "s3://disks/vm1?region=hunter2&region=b", "region once"),
         (S3, "s3://disks/vm1?hunter2", "KEY=VALUE"),
         (S3, "s3://disks/vm1#hunter2", "without #"),

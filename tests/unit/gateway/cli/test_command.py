@@ -125,7 +125,7 @@ Run = Callable[..., tuple[int, str, str]]
     ("words", "asked", "body", "answer", "text"),
     [
         (
-            ["list"],
+            ["exports"],
             "GET /v1/exports",
             None,
             {"exports": [EXPORT, {**EXPORT, "name": "b", "size": None, "open": False}]},
