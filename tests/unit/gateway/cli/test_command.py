@@ -50,6 +50,7 @@ class Gateway:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
         self._socket.listen()
+        self._unanswered: list[socket.socket] = []
         self._answers: Queue[bytes | None] = Queue()
         self._thread = Thread(target=self._serve_all, daemon=True)
         self._thread.start()
@@ -79,14 +80,17 @@ class Gateway:
 
     def await_one(self) -> None:
         """A request that is never answered has come."""
-        self._unanswered, _ = self._socket.accept()
-        self._unanswered.recv(65536)
+        unanswered, _ = self._socket.accept()
+        self._unanswered.append(unanswered)
+        unanswered.recv(65536)
 
     def close(self) -> None:
         """Once all have been answered."""
         self._answers.put(None)
         self._thread.join(10)
         assert not self._thread.is_alive(), "a request that was expected never came"
+        for unanswered in self._unanswered:
+            unanswered.close()
         self._socket.close()
 
 
