@@ -293,13 +293,30 @@ class IVolumePlace(Interface):
         agree, nothing is left over. Headers and maps are read, data is not. Nothing is changed.
         """
 
-    def repair(progress: Progress) -> Deferred[Verdict]:
-        """Check, and mend what is `REPAIRABLE` or a `LEAK`; damage stays as it is."""
-
-    def rebuild(progress: Progress) -> Deferred[Verdict]:
+    def repair(progress: Progress, take_over: bool = False) -> Deferred[Verdict]:
         """
-        Make the map anew from data objects alone, as if no checkpoint was left. Snapshots keep
-        what the log still tells; the verdict names those that could not be kept.
+        Check, and mend what is `REPAIRABLE` or a `LEAK`, and a damaged map where every object is
+        there that it can be made from. Other damage stays as it is.
+
+        Args:
+            take_over: as for `attach`.
+
+        Raises:
+            ExportBusy: somebody holds the volume.
+        """
+
+    def rebuild(progress: Progress, take_over: bool = False) -> Deferred[Verdict]:
+        """
+        Make the map anew from data objects alone, as if no checkpoint was left, and the maps of
+        snapshots as well. If the newest superblock is damaged, an older one is taken for what no
+        other object tells; the verdict says so.
+
+        Args:
+            take_over: as for `attach`.
+
+        Raises:
+            ExportBusy: somebody holds the volume.
+            ExportUnavailable: what else is missing, without which nothing can be rebuilt.
         """
 
     def scrub(progress: Progress, rate: float) -> Deferred[Verdict]:

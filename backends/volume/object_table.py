@@ -351,6 +351,20 @@ class ObjectTable:
         page.live[index & _MASK] = 0
         self._hold(index, page, index & _MASK, None)
 
+    def take_back(self, index: int) -> None:
+        """Note that the head refers again to an object that was held, or free."""
+        page = self._page(index)
+        page.held_by[index & _MASK] = NOBODY
+        self._free.discard(index)
+        self._changed(page)
+
+    def hold(self, index: int, snapshot: int) -> None:
+        """Keep an object that the head does not refer to for a snapshot, by its id."""
+        page = self._page(index)
+        page.held_by[index & _MASK] = snapshot
+        self._free.discard(index)
+        self._changed(page)
+
     def freed(self) -> list[int]:
         """What may be deleted after the next checkpoint."""
         return sorted(self._free)

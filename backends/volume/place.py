@@ -17,6 +17,12 @@ from backends.volume.describing import admission, describe
 from backends.volume.environment import Environment
 from backends.volume.finding import folders
 from backends.volume.frame_cache import FrameCache
+from backends.volume.inspection.checking import check
+from backends.volume.inspection.measuring import garbage, usage
+from backends.volume.inspection.rebuilding import rebuild
+from backends.volume.inspection.repairing import repair
+from backends.volume.inspection.scrubbing import scrub
+from backends.volume.inspection.view import Inspected
 from backends.volume.names import Names
 from backends.volume.opening import NoStore, Opening, Storage, environment_of, open_volume
 from backends.volume.reading_at_rest import read_snapshot
@@ -27,13 +33,20 @@ from backends.volume.volume import Volume
 from backends.volume.volume_settings import VolumeSettings, key_source
 from gateway.errors import Corrupt, ExportUnavailable, Unavailable, UnknownExport
 from gateway.interfaces import IExport, Resources
-from gateway.maintenance import IVolumePlace, Progress, StoreTrait, VolumeDescription
+from gateway.maintenance import (
+    IVolumePlace,
+    Progress,
+    StoreTrait,
+    Usage,
+    Verdict,
+    VolumeDescription,
+)
 
 T = TypeVar("T")
 
 
 @implementer(IVolumePlace)
-class VolumePlace:  # type: ignore[misc]  # without what proves and mends volumes, so far
+class VolumePlace:
     """
     One place.
 
@@ -125,6 +138,33 @@ class VolumePlace:  # type: ignore[misc]  # without what proves and mends volume
 
         return self._answer(self._with_store(gone, writing=True))
 
+    def usage(self, progress: Progress) -> Deferred[Usage]:
+        """As `IVolumePlace.usage`."""
+        return self._answer(self._inspect(lambda it: usage(it, progress)))
+
+    def garbage(self, progress: Progress) -> Deferred[tuple[int, int]]:
+        """As `IVolumePlace.garbage`."""
+        options = self._given.options()
+        return self._answer(self._inspect(lambda it: garbage(it, options, progress)))
+
+    def check(self, progress: Progress) -> Deferred[Verdict]:
+        """As `IVolumePlace.check`."""
+        return self._answer(self._inspect(lambda it: check(it, progress)))
+
+    def repair(self, progress: Progress, take_over: bool = False) -> Deferred[Verdict]:
+        """As `IVolumePlace.repair`."""
+        admit = admission(self.where, self._environment.process, take_over)
+        return self._answer(self._inspect(lambda it: repair(it, admit, progress), True))
+
+    def rebuild(self, progress: Progress, take_over: bool = False) -> Deferred[Verdict]:
+        """As `IVolumePlace.rebuild`."""
+        admit = admission(self.where, self._environment.process, take_over)
+        return self._answer(self._inspect(lambda it: rebuild(it, admit, progress), True))
+
+    def scrub(self, progress: Progress, rate: float) -> Deferred[Verdict]:
+        """As `IVolumePlace.scrub`."""
+        return self._answer(self._inspect(lambda it: scrub(it, progress, rate)))
+
     def probe(self) -> Deferred[list[StoreTrait]]:
         """As `IVolumePlace.probe`."""
         storage = self._storage(False)
@@ -149,6 +189,14 @@ class VolumePlace:  # type: ignore[misc]  # without what proves and mends volume
             pass
 
         return Deferred.fromCoroutine(nothing())
+
+    async def _inspect(self, do: Callable[[Inspected], Awaitable[T]], writing: bool = False) -> T:
+        source = await self._environment.call_in_thread(key_source, self._settings)
+
+        async def inspect(store: IObjectStore) -> T:
+            return await do(Inspected(store, self._names.prefix, self._environment, source))
+
+        return await self._with_store(inspect, writing)
 
     async def _current(self, store: IObjectStore) -> None:
         await current(store, self._names)

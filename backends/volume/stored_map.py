@@ -241,7 +241,7 @@ class StoredMap:
         async def get(run: list[SliceRef]) -> None:
             plains.update(zip(run, await self._get(run, wanted), strict=True))
 
-        await each(_merged(wanted), get, _GETS)
+        await each(merged(wanted), get, _GETS)
         return [[plains[ref] for ref in need.slices] for need in needs]
 
     async def _get(self, run: list[SliceRef], kinds: dict[SliceRef, SliceKind]) -> list[bytes]:
@@ -265,7 +265,7 @@ class StoredMap:
         ]
 
 
-def _merged(refs: Iterable[SliceRef]) -> Iterable[list[SliceRef]]:
+def merged(refs: Iterable[SliceRef]) -> Iterable[list[SliceRef]]:
     """Slices as runs that one get each brings."""
     run: list[SliceRef] = []
     for ref in sorted(refs):

@@ -1,0 +1,1 @@
+"""Volumes at rest: proven, mended, rebuilt and measured from their objects alone."""
