@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway import __version__
-from gateway.cli import exports, snapshots, stores, volumes, words
+from gateway.cli import checks, exports, snapshots, stores, volumes, words
 from gateway.cli.exits import MEANINGS
 from gateway.config import EMBEDDED_DATA_DIR
 
@@ -17,6 +17,7 @@ GROUPS: tuple[Callable[[Any], None], ...] = (
     volumes.add,
     snapshots.add,
     stores.add,
+    checks.add,
     exports.add,
 )
 

@@ -10,7 +10,7 @@ from gateway.cli import words
 from gateway.cli.done import Done
 from gateway.cli.exits import Exit
 from gateway.cli.session import Session
-from gateway.cli.texts import plural, table
+from gateway.cli.texts import plural, size, table
 
 
 def add(kinds: Any) -> None:
@@ -23,6 +23,9 @@ def add(kinds: Any) -> None:
         "The gateway does it by itself as well, now and then. What a snapshot needs stays.",
     )
     words.address(collect)
+    collect.add_argument(
+        "--dry-run", action="store_true", help="only say what there is to give back"
+    )
     probe = words.command(
         kinds,
         "probe",
@@ -36,11 +39,22 @@ def add(kinds: Any) -> None:
 
 
 async def _collect(session: Session, given: Namespace) -> Done:
+    if given.dry_run:
+        return await _garbage(session, given)
     async with session.volume(given.address) as volume:
         came = await volume.collect()
     emptied, swept = plural(came.emptied, "object"), plural(came.swept, "left-over object")
     value = {"export": given.address, **asdict(came)}
     return Done(value, f"{emptied} emptied, {swept} deleted")
+
+
+async def _garbage(session: Session, given: Namespace) -> Done:
+    place = session.place(session.address(given.address))
+    with session.progress("looking", "nothing was changed") as tell:
+        objects, left_over = await place.garbage(tell)
+    value = {"export": given.address, "to_empty": objects, "left_over_bytes": left_over}
+    emptied = plural(objects, "object")
+    return Done(value, f"{emptied} to empty, {size(left_over)} left over; nothing was changed")
 
 
 async def _probe(session: Session, given: Namespace) -> Done:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from gateway.admin.wire import Cause, Problem
-from gateway.cli import words
+from gateway.cli import mapping, usage, words
 from gateway.cli.address import Address, changed
 from gateway.cli.asking import confirm
 from gateway.cli.done import Done
@@ -83,6 +83,8 @@ def add(kinds: Any) -> None:
     _add_keys(delete)
     owner = words.command(volume, "owner", _owner, "who holds a volume, or held it last")
     words.address(owner)
+    usage.add(volume)
+    mapping.add(volume)
     rekey = words.command(
         volume,
         "rekey",
