@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
 from gateway.interfaces import IChangedBlocks, IExport, IVolume
-from gateway.maintenance import IVolumeStorage
+from gateway.maintenance import IVolumeStorage, Severity
 
 SIZE = 64 << 20
 
@@ -161,3 +161,34 @@ class PlaceContract:
         assert [one.name for one in traits if one.needed and not one.works] == []
         assert "conditional-put" in [one.name for one in traits]
         lab.settle(lab.place("vm1").create(SIZE, ""))
+
+    def test_it_is_proven_measured_mended_and_rebuilt(self, lab):
+        """As `backends.volume.inspection` is tested in depth; here, that each tool is at hand."""
+        place = lab.place("vm1")
+
+        def told(*what):
+            assert what[2] in ("bytes", "objects")
+
+        for ask in (place.check, place.repair, place.rebuild, place.usage, place.garbage):
+            with pytest.raises(UnknownExport):
+                lab.settle(ask(told))
+        lab.settle(place.create(SIZE, ""))
+        volume = lab.settle(place.attach(False))
+        lab.settle(volume.write(0, b"a" * 65536, True))
+        for change in (place.repair, place.rebuild):
+            with pytest.raises(ExportBusy, match="holds it open"):
+                lab.settle(change(told))
+        assert not lab.settle(place.check(told)).damaged
+        lab.settle(volume.close())
+        for ask in (place.check, place.repair, lambda tell: place.scrub(tell, 0.0)):
+            assert lab.settle(ask(told)).findings == ()
+        # The checkpoints that were not believed are left over.
+        rebuilt = lab.settle(place.rebuild(told)).findings
+        assert {one.severity for one in rebuilt} <= {Severity.LEAK}
+        assert lab.settle(place.repair(told)).findings == ()
+        used = lab.settle(place.usage(told))
+        assert (used.size, used.data, used.live) == (SIZE, 65536, 65536)
+        assert lab.settle(place.garbage(told))[0] == 0
+        volume = lab.settle(place.attach(False))
+        assert bytes(lab.settle(volume.read(0, 65536))) == b"a" * 65536
+        lab.settle(volume.close())

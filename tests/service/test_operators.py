@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.service.twistd import PATIENCE, Twistd, environment
 
 Start = Callable[..., Twistd]
@@ -273,7 +271,6 @@ def address(directory: Path, volume: str) -> str:
     return f"file://{directory}/objects/{volume}"
 
 
-@pytest.mark.timeout(300)  # many processes
 def test_volumes_are_looked_after_without_a_gateway(directory: Path) -> None:
     """By their names in a configuration, or by URL; keys stay."""
     configure(directory, "vm", "vm2")
@@ -305,7 +302,6 @@ def test_volumes_are_looked_after_without_a_gateway(directory: Path) -> None:
     assert tell(directory, "volume", "create", "vm")["size"] == 64 * MIB
 
 
-@pytest.mark.timeout(300)  # many processes
 def test_a_volume_that_a_gateway_holds_is_served_or_refused(directory: Path, start: Start) -> None:
     """By name through the gateway, under its clients; by URL not, and it says who holds it."""
     configure(directory, "vm")

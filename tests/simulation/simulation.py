@@ -305,6 +305,8 @@ class Simulation:
                 operating = self.run_beside(Operator(self, session).work())
             else:
                 operating = succeed(None)
+            if self.subject.audits and not profile.rot and self.seed % 5 == 2:
+                self.run_beside(self._keep_checking(session))
             if life < lives - 1:
                 await self._end(session, working)
             else:
@@ -579,7 +581,59 @@ class Simulation:
         if share < subject.live_share:
             raise Wrong(f"collecting has ended, and {share:.3f} of the objects' sectors are live")
         audit.check_rebuilt(objects, PREFIX, subject.secret, self.zones, observed)
+        await self._check(False)
+        if self.seed % 3 == 0:
+            await self._rebuild(session, observed)
         self.count("audited")
+
+    async def _rebuild(self, session, observed):
+        """Lose every checkpoint; the disk and its snapshots are as they were."""
+        for key in [key for key in self.store.objects if key.startswith(f"{PREFIX}/ck/")]:
+            del self.store.objects[key]
+        process = self.process("rebuilder")
+        verdict = await self.answer(process, self.subject.rebuild(process, PREFIX), "rebuild")
+        if isinstance(verdict, Failure):
+            verdict.raiseException()
+        if wrong := [one for one in verdict.findings if one.severity.value not in ("note", "leak")]:
+            raise Wrong(f"after a rebuild, the check says: {wrong}")
+        last = await self._attach(session)
+        again, unknown = await self.read_all(last.process, last.volume)
+        if again != observed or unknown:
+            raise Wrong(f"after a rebuild the disk is another; {unknown}")
+        self.clones.clear()  # their maps were in those checkpoints
+        await Operator(self, last).check_everything()
+        await self._demand(last, "sweep", self.subject.sweep(last.volume))
+        await self._close(last)
+        await self._check(False)
+        self.count("rebuilt")
+
+    async def _keep_checking(self, session):
+        """The check, now and then, beside one that writes."""
+        random = Random(f"{self.seed} checks")
+        while True:
+            await self.sleep(random.expovariate(1 / 5))
+            if not session.alive or session.ending:
+                return
+            await self._check(True)
+
+    async def _check(self, is_moving):
+        """
+        The volume's own check has nothing to complain of.
+
+        Args:
+            is_moving: somebody writes meanwhile; then what crashes left may be there.
+        """
+        process = self.process("checker")
+        verdict = await self.answer(process, self.subject.check(process, PREFIX), "check")
+        if isinstance(verdict, Failure):
+            verdict.trap(*REFUSALS)
+            if not is_moving:
+                verdict.raiseException()
+            return
+        allowed = {"note", "leak"} if is_moving else {"note"}
+        if wrong := [one for one in verdict.findings if one.severity.value not in allowed]:
+            raise Wrong("the check says: " + "; ".join(f"{one.severity}: {one}" for one in wrong))
+        self.count("checked beside a writer" if is_moving else "checked")
 
     async def _demand(self, session, text, coming):
         """The answer; any failure ends the run."""

@@ -11,6 +11,9 @@ from backends.volume import attaching, cloning, creating
 from backends.volume.disk_cache import LEAST
 from backends.volume.environment import Options
 from backends.volume.frame_cache import FrameCache
+from backends.volume.inspection.checking import check
+from backends.volume.inspection.rebuilding import rebuild
+from backends.volume.inspection.view import Inspected
 from backends.volume.journal_opening import with_journal
 from backends.volume.keys import KeySource
 from backends.volume.names import Names
@@ -142,6 +145,16 @@ class VolumeSubject:
                 source=self._source,
             )
         )
+
+    def check(self, process, prefix):
+        """A `gateway.maintenance.Verdict`."""
+        inspected = Inspected(_persistent(process), prefix, process.environment, self._source)
+        return Deferred.fromCoroutine(check(inspected, lambda *_: None))
+
+    def rebuild(self, process, prefix):
+        """The same."""
+        inspected = Inspected(_persistent(process), prefix, process.environment, self._source)
+        return Deferred.fromCoroutine(rebuild(inspected, lambda _: None, lambda *_: None))
 
     def snapshot_names(self, volume):
         return [snapshot.name for snapshot in volume.snapshots.all()]
