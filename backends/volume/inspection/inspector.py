@@ -146,8 +146,15 @@ class Inspector:
         compared = self._comparison(table, log)
         async for part in self.head.parts(self._is_new):
             self._take_part(self.head, part, None)
-            if part.runs is not None:
+            if part.runs is None:
+                continue
+            try:
                 await compared.compare(part)
+            except Corrupt as wrong:
+                # It was there a moment ago; who writes to the volume may have deleted it.
+                key = str(wrong).split(":", 1)[0].split(" ", 1)[0]
+                spans = [(part.start, part.end)]
+                self._findings.add(Severity.DAMAGE, key, str(wrong), spans)
         async for runs in self.head.forgotten():
             self.reached.take(self.head, runs, True)
         root = self._view.superblock.checkpoint
