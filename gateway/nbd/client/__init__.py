@@ -1,0 +1,1 @@
+"""The other end of NBD: a client, for copying to and from servers of any make."""
