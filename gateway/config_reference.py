@@ -82,20 +82,26 @@ def _cell(text: str) -> str:
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
-    value = field.default
     if field.metadata["named"]:
         return "the name"
-    if value is attrs.NOTHING:
+    if field.default is attrs.NOTHING:
         return "required"
-    if value is None or value in ("", frozenset()) or isinstance(value, Address):
+    value = default_text(field)
+    return f"`{value}`" if value else ""
+
+
+def default_text(field: attrs.Attribute[Any]) -> str:
+    """A key's default as it would stand in a file; empty if there is none to write down."""
+    value = field.default
+    if value is None or value in ("", frozenset(), attrs.NOTHING) or isinstance(value, Address):
         return ""
     if isinstance(value, bool):
-        return "`yes`" if value else "`no`"
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"`{value:g}`"
+        return f"{value:g}"
     if field.metadata["convert"] is size:
-        return f"`{_size(value)}`"
-    return f"`{value}`"
+        return _size(value)
+    return str(value)
 
 
 def _size(value: int) -> str:
