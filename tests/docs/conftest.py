@@ -1,0 +1,32 @@
+"""A machine for each page, and whom it can reach there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs import machine as machines
+from tests.docs.machine import Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
+    """Makes machines; they end with the test."""
+    if not machines.usable():
+        if os.environ.get("NBDGATEWAY_REQUIRE_TOOLS"):
+            pytest.fail("no namespaces can be made here")
+        pytest.skip("no namespaces can be made here")
+    made: list[Machine] = []
+
+    def make(**more: object) -> Machine:
+        directory = tmp_path / "reader"
+        directory.mkdir(exist_ok=True)
+        made.append(Machine(directory, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,190 @@
+"""
+A machine of its own for a page: its own loopback interface, ports, hosts and directories.
+
+Pages can so be carried out letter by letter, with ports, host names and paths as they stand
+there, beside everything else that runs. It takes namespaces of the Linux kernel, for root or
+for users that may make them; what a page writes lies in memory or below a directory of the test.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.service.twistd import ROOT
+
+#: Seconds for one block, and for what it serves to be there.
+PATIENCE = 120.0
+
+#: Directories that pages write to, with nothing in them at first.
+_OWN = ("/srv", "/etc/nbdgateway", "/var/lib/nbdgateway", "/run/nbdgateway", "/opt/nbdgateway")
+
+#: What every block begins with: stop at the first failure, as a reader would.
+_FIRST = "set -e\nshopt -s expand_aliases\n"
+
+_SETUP = """
+ip link set lo up
+for directory in {own}; do
+    mount -t tmpfs none "$directory"
+done
+mount --bind {hosts} /etc/hosts
+exec sleep infinity
+"""
+
+
+def usable() -> bool:
+    """Whether such machines can be made here."""
+    probe = ["unshare", *_namespaces(), "mount", "-t", "tmpfs", "none", "/srv"]
+    try:
+        return subprocess.run(probe, capture_output=True, timeout=30).returncode == 0
+    except OSError:
+        return False
+
+
+def _namespaces() -> list[str]:
+    flags = ["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    return flags if os.geteuid() == 0 else ["--map-root-user", *flags]
+
+
+class Failed(AssertionError):
+    """A command of a page did not do what the page says."""
+
+
+class Machine:
+    """
+    Runs what a page says.
+
+    Args:
+        directory: of the reader.
+        hosts: names, of the machine itself.
+        environment: of the reader's shell.
+
+    Attributes:
+        directory: as given.
+    """
+
+    def __init__(
+        self, directory: Path, hosts: tuple[str, ...] = (), environment: Mapping[str, str] = {}
+    ) -> None:
+        self.directory = directory
+        self._serving: subprocess.Popen[bytes] | None = None
+        self._log = directory.parent / "served.log"
+        names = directory.parent / "hosts"
+        names.write_text("".join(f"127.0.0.1 {name}\n" for name in ("localhost", *hosts)))
+        for path in _OWN:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        script = _SETUP.format(own=" ".join(_OWN), hosts=names)
+        self._init = subprocess.Popen(
+            ["unshare", *_namespaces(), "sh", "-ec", script], stdin=subprocess.DEVNULL
+        )
+        binaries = Path(sys.executable).parent
+        self._environment = {
+            **os.environ,
+            "HOME": str(directory),
+            "PATH": os.pathsep.join([str(binaries), os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
+        self._aliases = ""
+        self._enter = self._when_up()
+
+    def run(self, commands: str, fails: bool = False) -> str:
+        """
+        Have a shell run commands, and answer with what they print.
+
+        Raises:
+            Failed: they fail, or do not although they should.
+        """
+        done = subprocess.run(
+            [*self._enter, "bash", "-c", self._script(commands)],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+        )
+        output = done.stdout.decode(errors="replace")
+        if bool(done.returncode) is not fails:
+            raise Failed(f"exit status {done.returncode} of\n{commands}\n{output}\n{self.served()}")
+        for line in commands.splitlines():
+            if line.startswith("alias "):
+                self._aliases += line + "\n"
+        return output
+
+    def serve(self, commands: str) -> None:
+        """Have a shell run commands of which the last one serves, until it does."""
+        self.stop()
+        with self._log.open("ab") as log:
+            self._serving = subprocess.Popen(
+                [*self._enter, "bash", "-c", self._script(commands)],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        before = self._log.stat().st_size
+        self._wait_for(before)
+
+    def stop(self) -> None:
+        """End what is served, as Ctrl-C does."""
+        if self._serving is not None:
+            serving, self._serving = self._serving, None
+            os.killpg(serving.pid, signal.SIGINT)
+            serving.wait(PATIENCE)
+
+    def served(self) -> str:
+        """What was printed by what is served, and was before."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def write(self, path: str, text: str, add: bool = False) -> None:
+        """Write a file, or add to it."""
+        mode = ">>" if add else ">"
+        subprocess.run(
+            [*self._enter, "bash", "-c", self._script(f'cat {mode} "$0"'), path],
+            input=text.encode(),
+            check=True,
+        )
+
+    def close(self) -> None:
+        """End all that runs there."""
+        try:
+            self.stop()
+        finally:
+            self._init.kill()
+            self._init.wait()
+
+    def _script(self, commands: str) -> str:
+        # Who enters a mount namespace begins at its root.
+        return f"{_FIRST}cd {shlex.quote(str(self.directory))}\n{self._aliases}{commands}"
+
+    def _wait_for(self, before: int) -> None:
+        end = time.monotonic() + PATIENCE
+        while "is open" not in self.served()[before:]:
+            assert self._serving is not None
+            if self._serving.poll() is not None or time.monotonic() > end:
+                raise Failed(f"nothing is served:\n{self.served()[before:]}")
+            time.sleep(0.05)
+
+    def _when_up(self) -> list[str]:
+        """How to enter it, once it is there."""
+        end = time.monotonic() + PATIENCE
+        children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
+        while time.monotonic() < end:
+            try:
+                inside = children.read_text().split()
+                if inside and "sleep" in Path(f"/proc/{inside[0]}/comm").read_text():
+                    user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+                    return ["nsenter", "-t", inside[0], *user, "--net", "--mount", "--pid"]
+            except OSError:
+                pass
+            assert self._init.poll() is None, "the machine could not be set up"
+            time.sleep(0.02)
+        raise Failed("the machine was not set up in time")
