@@ -92,8 +92,12 @@ def _default(field: attrs.Attribute[Any]) -> str:
 
 def default_text(field: attrs.Attribute[Any]) -> str:
     """A key's default as it would stand in a file; empty if there is none to write down."""
-    value = field.default
-    if value is None or value in ("", frozenset(), attrs.NOTHING) or isinstance(value, Address):
+    return "" if field.default is attrs.NOTHING else written(field, field.default)
+
+
+def written(field: attrs.Attribute[Any], value: Any) -> str:
+    """A key's value as it would stand in a file; empty if it has none."""
+    if value is None or value in ("", frozenset(), ()) or isinstance(value, Address):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -101,6 +105,8 @@ def default_text(field: attrs.Attribute[Any]) -> str:
         return f"{value:g}"
     if field.metadata["convert"] is size:
         return _size(value)
+    if isinstance(value, frozenset | tuple):
+        return ", ".join(sorted(map(str, value)))
     return str(value)
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
+import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone
-from twisted.internet.interfaces import IProcessTransport
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway import unix_sockets
@@ -23,8 +19,11 @@ from gateway.nbd.limits import Limits
 from gateway.nbd.server import NBDFactory
 from gateway.nbd.uri import unix_uri
 
-#: What shells say of a program that is not there.
-NOT_FOUND = 127
+#: Runs a blocking function elsewhere.
+InThread = Callable[..., Deferred[Any]]
+
+#: What shells say of a program that is not there, or that cannot be run.
+NOT_FOUND, NOT_RUN = 127, 126
 
 #: Seconds for what the command's clients left unfinished.
 _GRACE = 30.0
@@ -103,12 +102,16 @@ class PrivateSocket:
 
 
 async def run(
-    reactor: Any, command: Sequence[str], socket: PrivateSocket, environment: Mapping[str, str]
+    in_thread: InThread,
+    command: Sequence[str],
+    socket: PrivateSocket,
+    environment: Mapping[str, str],
 ) -> int:
     """
-    Run a command with our standard input and output.
+    Run a command with our standard input and output, and wait for its end.
 
     Args:
+        in_thread: where somebody waits: a reactor need not hear of children.
         command: a program and its arguments, in which ``{uri}`` and ``{socket}`` stand for the
             export; or one line for the shell, for which they are ``$uri`` and ``$socket``.
         environment: that it gets, with ``uri`` and ``socket`` besides.
@@ -121,43 +124,22 @@ async def run(
         arguments = ["/bin/sh", "-c", command[0]]
     else:
         arguments = [_filled_in(word, words) for word in command]
-    program = shutil.which(arguments[0], path=environment.get("PATH"))
-    if program is None:
+    status: int = await in_thread(_status, arguments, {**environment, **words})
+    return status
+
+
+def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Blocks until the command has ended."""
+    try:
+        status = subprocess.call(arguments, env=environment)
+    except FileNotFoundError:
         return NOT_FOUND
-    child = _Child()
-    reactor.spawnProcess(
-        child,
-        program,
-        [os.fsencode(word) for word in arguments],
-        env={**environment, **words},
-        childFDs={0: 0, 1: 1, 2: 2},
-    )
-    return await child.ended
+    except OSError:
+        return NOT_RUN
+    return status if status >= 0 else 128 - status
 
 
 def _filled_in(word: str, words: Mapping[str, str]) -> str:
     for name, value in words.items():
         word = word.replace(f"{{{name}}}", value)
     return word
-
-
-class _Child(ProcessProtocol):
-    """The command while it runs."""
-
-    transport: IProcessTransport
-
-    def __init__(self) -> None:
-        self.ended: Deferred[int] = Deferred(self._stop)
-
-    def processEnded(self, reason: Failure) -> None:
-        if self.ended.called:
-            return
-        ending: Any = reason.value
-        if isinstance(ending, ProcessDone):
-            self.ended.callback(0)
-        else:
-            status = ending.exitCode if ending.signal is None else 128 + ending.signal
-            self.ended.callback(status)
-
-    def _stop(self, _: object) -> None:
-        self.transport.signalProcess(signal.SIGTERM.name.removeprefix("SIG"))

@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from gateway import embedded, ini, settings
+from gateway import embedded, ini, settings, validation
 from gateway.admin.wire import SOCKET, Cause, Problem
 from gateway.cli.exits import Failure, wrong
-from gateway.config import EMBEDDED_DATA_DIR, GatewaySettings
+from gateway.config import EMBEDDED_DATA_DIR, Configuration, GatewaySettings
 from gateway.errors import ConfigurationError, UnknownExport
 from gateway.export_sections import ExportSections
 from gateway.maintenance import IVolumeStorage
@@ -104,6 +104,30 @@ def socket_path(given: Namespace) -> str:
     return os.path.join(_state_dir(given), SOCKET)
 
 
+def state_dir(given: Namespace) -> str:
+    """
+    For what the command keeps for itself; absolute.
+
+    Raises:
+        ConfigurationError: the configuration does not tell.
+    """
+    found = given.state_dir or (_own_state_dir() if given.config is None else _state_dir(given))
+    return os.path.abspath(found)
+
+
+def configuration(given: Namespace, providers: Providers) -> Configuration:
+    """
+    The whole configuration, without a look at what storage says of it.
+
+    Raises:
+        ConfigurationError: with every mistake in it.
+    """
+    if given.config is None:
+        return embedded.configuration(os.path.abspath(EMBEDDED_DATA_DIR), providers=providers)
+    document, problems = ini.load(given.config)
+    return validation.check(document, problems, providers=providers, look_at_storage=False)
+
+
 def changed(address: Address, values: dict[str, str]) -> Any:
     """
     The settings of an address with other values for some keys.
@@ -149,9 +173,7 @@ def _url(text: str, given: Namespace, providers: Providers, store: bool) -> Addr
         problems = provider.problems(read, True)
         if problems:
             raise ConfigurationError(problems)
-    state_dir = given.state_dir or os.path.join(
-        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "nbdgateway"
-    )
+    state_dir = given.state_dir or _own_state_dir()
     shown = text if whole else provider.url(read)
     return Address(shown, None, provider, read, os.path.abspath(state_dir), whole)
 
@@ -232,6 +254,11 @@ def _document(given: Namespace, providers: Providers) -> ini.Document:
     if problems:
         raise ConfigurationError(problems)
     return document
+
+
+def _own_state_dir() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "nbdgateway")
 
 
 def _state_dir(given: Namespace) -> str:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway import __version__
-from gateway.cli import checks, exports, snapshots, stores, volumes, words
+from gateway.cli import (
+    checks,
+    configuring,
+    costs,
+    credentials,
+    exports,
+    running_commands,
+    snapshots,
+    stores,
+    transfers,
+    volumes,
+    words,
+)
 from gateway.cli.exits import MEANINGS
 from gateway.config import EMBEDDED_DATA_DIR
 
@@ -18,7 +31,12 @@ GROUPS: tuple[Callable[[Any], None], ...] = (
     snapshots.add,
     stores.add,
     checks.add,
+    transfers.add,
+    running_commands.add,
+    costs.add,
     exports.add,
+    configuring.add,
+    credentials.add,
 )
 
 _DESCRIPTION = """\
@@ -61,7 +79,14 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
         SystemExit: 2 when it cannot be understood, 0 after ``--help``.
     """
     parser = build()
-    given = parser.parse_args(arguments)
+    said = [*(sys.argv[1:] if arguments is None else arguments)]
+    command: list[str] = []
+    if "run" in said and "--" in said:
+        # What is behind it is somebody else's, options and all.
+        behind = said.index("--")
+        said, command = said[:behind], said[behind + 1 :]
+    given = parser.parse_args(said)
+    given.command = command
     if given.config is not None and given.socket is not None:
         parser.error("got --config and --socket, expected one of them")
     return given

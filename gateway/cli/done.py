@@ -17,8 +17,10 @@ class Done:
         value: for programs, as JSON. Keys stay; new ones may come.
         text: for people.
         status: to exit with: what was asked for was done, and found something.
+        elsewhere: standard output is somebody else's; this goes to standard error.
     """
 
     value: Any
     text: str
-    status: Exit = Exit.OK
+    status: int = Exit.OK
+    elsewhere: bool = False

@@ -30,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with logs.shown(sys.stderr):
             done = run(lambda runtime: _work(runtime, given))
-        sys.stdout.write(f"{_json(done.value) if given.json else done.text}\n")
-        sys.stdout.flush()
+        screen = sys.stderr if done.elsewhere else sys.stdout
+        screen.write(f"{_json(done.value)}\n" if given.json else f"{done.text}\n" * bool(done.text))
+        screen.flush()
     except (Interrupted, KeyboardInterrupt) as interrupted:
         sys.stderr.write(f"nbdgateway: {str(interrupted) or 'interrupted; nothing was changed'}\n")
         return Exit.INTERRUPTED

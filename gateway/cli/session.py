@@ -8,6 +8,7 @@ A command is ``async def run(session, given) -> Done``. It gets
 - ``session.volume(address)``: ``async with`` an `IVolume`, for what changes it: of the gateway
   that has it open, or else taken over and given back when the block ends;
 - ``session.export(address, snapshot)``: ``async with`` an `IExport`, to be read;
+- ``session.uri(name)``: where the running gateway serves an export;
 - ``session.gateway()``: the running gateway, or a failure that says that there is none;
 - ``session.progress(what, kept)``: ``with`` a `Progress`; Ctrl-C stops the work at its next call.
 
@@ -33,6 +34,7 @@ from gateway.cli.exits import Failure, wrong
 from gateway.cli.remote import RemoteGateway, RemoteVolume
 from gateway.cli.running import Runtime
 from gateway.interfaces import IExport, IVolume, Resources
+from gateway.local_uri import local_uri
 from gateway.maintenance import IVolumePlace, Progress
 from gateway.providers import Providers
 
@@ -103,6 +105,25 @@ class Session:
         """The gateway of the configuration; asking it fails if it does not run."""
         client = Client(addresses.socket_path(self.given))
         return RemoteGateway(client, self.runtime.call_in_thread)
+
+    def state_dir(self) -> str:
+        """For what a command itself keeps: the configuration's, or the user's own."""
+        return addresses.state_dir(self.given)
+
+    def uri(self, name: str) -> str:
+        """
+        Where the running gateway serves an export, for a client of our own.
+
+        Raises:
+            Failure: only in ways that need keys, which are not for us to find.
+        """
+        found = local_uri(addresses.configuration(self.given, self._providers), name)
+        if found is None:
+            raise wrong(
+                f"{name}: the gateway has it open, and lets nobody use it without TLS; expected an"
+                " NBD URI of it instead"
+            )
+        return found
 
     async def served(self, text: str) -> dict[str, Any] | None:
         """

@@ -105,6 +105,14 @@ def name(text: str) -> str:
     return text
 
 
+def with_snapshot(text: str) -> tuple[str, str | None]:
+    """ADDRESS, and the snapshot behind its last ``@``, if there is one."""
+    head, at, last = text.rpartition("@")
+    if not at or not head or "/" in last:
+        return text, None
+    return head, last
+
+
 def size(text: str) -> int:
     """The ``type`` of bytes, such as 200G."""
     try:

@@ -18,6 +18,7 @@ PROGRAM = """
 import os, sys
 from twisted.internet import task
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import deferToThread
 from backends.memory import MemoryExport
 from gateway.private_socket import PrivateSocket, run
 
@@ -26,7 +27,7 @@ async def main(reactor, *command):
     socket = PrivateSocket(reactor, "vm 1", disk)
     print(socket.path, oct(os.stat(os.path.dirname(socket.path)).st_mode & 0o777), flush=True)
     try:
-        status = await run(reactor, command, socket, os.environ)
+        status = await run(deferToThread, command, socket, os.environ)
     finally:
         await socket.close()
     print(bytes(disk.read(0, 4)), flush=True)
