@@ -11,6 +11,7 @@ from typing import Any
 from gateway import __version__
 from gateway.cli import (
     checks,
+    completing,
     configuring,
     costs,
     credentials,
@@ -37,6 +38,7 @@ GROUPS: tuple[Callable[[Any], None], ...] = (
     exports.add,
     configuring.add,
     credentials.add,
+    completing.add,
 )
 
 _DESCRIPTION = """\

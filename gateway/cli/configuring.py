@@ -111,7 +111,7 @@ def _sections(configuration: Configuration) -> dict[str, dict[str, str]]:
             "tls": listener.tls,
             **{f"tls_{key}": value or "" for key, value in files.items()},
             "allow_insecure": "yes" if listener.allow_insecure else "no",
-            "mode": f"{listener.mode:04o}",
+            "mode": f"{listener.mode:04o}" if listener.address.kind == "unix" else "",
             "max_connections": str(listener.max_connections),
             "handshake_timeout": f"{listener.handshake_timeout:g}",
         }
