@@ -325,6 +325,7 @@ class DerivedNameTests(SynchronousTestCase):
     def test_closing_everything_closes_parts(self) -> None:
         """The stop of the gateway."""
         self._apply("vm1")
-        self.table.view(None).offer("vm1@monday").open()
+        used = self.table.view(None).offer("vm1@monday")
+        used.open()
         self.successResultOf(self.table.close_all())
         assert (self.monday.closes, self.volume.closes) == (1, 1)
