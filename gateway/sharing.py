@@ -127,6 +127,26 @@ class SharedExport(ABC):
             self._admit_waiting()
             self._close_if_unused()
 
+    async def reopen(self) -> IExport:
+        """
+        Close storage, if it is open, and open it anew: a volume that another gateway has taken
+        over is ours again, and a file has the size that it has now. Who asks meanwhile waits.
+
+        Raises:
+            ExportBusy: somebody uses the export. Nobody is cut off for this.
+            ExportUnavailable: it could not be opened, with the reason.
+        """
+        if self.users:
+            raise ExportBusy(f"{self.name} has {count_of(self.users)} connected")
+        if self._operators:
+            raise ExportBusy(f"another command is not done with {self.name}")
+        if self._state is State.OPEN and not self.retired:
+            self._close()
+        opened = self.open()
+        export = await opened if isinstance(opened, Deferred) else opened
+        self.release()
+        return export
+
     def warm(self) -> None:
         """Open the export so that the first client need not wait; a failure is only logged."""
         if self._state is State.SHUT and not self.retired:

@@ -16,7 +16,8 @@ async def facts(parts: Attachment, memory: FrameCache) -> dict[str, int | str]:
     """
     Returns:
         Texts: ``uuid`` and ``parent``, the prefix of the volume that this is a
-        clone of, or empty; ``compression``; ``encrypted``, yes or no.
+        clone of, or empty; ``compression``; ``encrypted``, yes or no;
+        ``failure``, why it can be changed no more, or empty.
         Bytes: ``live_bytes``, what the disk now refers to, and ``stored_bytes``,
         what the store keeps for it, snapshots included, both without
         what was inherited from ancestors, and without the map;
@@ -43,6 +44,7 @@ async def facts(parts: Attachment, memory: FrameCache) -> dict[str, int | str]:
         "parent": "" if superblock.parent is None else superblock.parent.prefix,
         "compression": superblock.codec,
         "encrypted": "yes" if superblock.wraps else "no",
+        "failure": "" if parts.condition.failure is None else str(parts.condition.failure),
         "epoch": superblock.epoch,
         "generation": superblock.generation,
         "snapshots": sum(not one.deleting for one in superblock.snapshots),

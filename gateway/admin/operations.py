@@ -119,6 +119,16 @@ class Operations:
         """As `IVolume.collect`."""
         return await self._with(name, lambda volume: volume.collect())
 
+    async def reopen(self, name: str) -> ExportStatus:
+        """
+        As `SharedExport.reopen`; of any export, volume or not.
+
+        Raises:
+            ExportBusy: a client uses the export. None is cut off for this.
+        """
+        await self._offer(name).reopen()
+        return await self.export(name)
+
     async def _with(
         self, name: str, do: Callable[[IVolume], Awaitable[T]], alone: bool = False
     ) -> T:

@@ -120,6 +120,11 @@ async def _collect(operations: Operations, body: bytes, name: str) -> Answer:
     return Answer(200, {"export": name, **asdict(await operations.collect(name))})
 
 
+async def _reopen(operations: Operations, body: bytes, name: str) -> Answer:
+    members(body)
+    return Answer(200, _export_json(await operations.reopen(name)))
+
+
 #: Segments of a path behind the version, None for any name, and what each method does there.
 _ROUTES: tuple[tuple[tuple[str | None, ...], dict[str, _Do]], ...] = (
     (("exports",), {"GET": _exports}),
@@ -130,6 +135,7 @@ _ROUTES: tuple[tuple[tuple[str | None, ...], dict[str, _Do]], ...] = (
     (("exports", None, "clones"), {"POST": _clone}),
     (("exports", None, "resize"), {"POST": _grow}),
     (("exports", None, "collect"), {"POST": _collect}),
+    (("exports", None, "reopen"), {"POST": _reopen}),
 )
 
 

@@ -1,4 +1,4 @@
-"""``exports``: what a running gateway serves."""
+"""``exports`` and ``reopen``: what a running gateway serves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from gateway.cli.texts import plural, size, table
 
 
 def add(kinds: Any) -> None:
-    """The command, to the command line."""
+    """The commands, to the command line."""
     words.command(
         kinds, "exports", _exports, "what the running gateway serves: size, clients, storage"
     )
+    reopen = words.command(
+        kinds,
+        "reopen",
+        _reopen,
+        "have the running gateway close an export's storage and open it anew",
+        "This takes back a volume that another gateway has taken over, which can change it no more"
+        " from then on. Refused while a client uses the export; who connects meanwhile waits.",
+    )
+    reopen.add_argument("export", metavar="EXPORT", type=words.name, help="of the gateway")
 
 
 async def _exports(session: Session, given: Namespace) -> Done:
@@ -31,3 +40,8 @@ async def _exports(session: Session, given: Namespace) -> Done:
         for one in value["exports"]
     ]
     return Done(value, table(rows) or "no exports")
+
+
+async def _reopen(session: Session, given: Namespace) -> Done:
+    value = await session.gateway().ask("POST", "exports", given.export, "reopen", value={})
+    return Done(value, f"{given.export} is open: {size(value['size'])}")

@@ -26,8 +26,8 @@ def start(directory: Path) -> Iterator[Callable[..., Twistd]]:
     """Starts gateways, and stops them after the test."""
     started: list[Twistd] = []
 
-    def start_one(*arguments: str) -> Twistd:
-        started.append(Twistd(directory, *arguments))
+    def start_one(*arguments: str, where: Path = directory) -> Twistd:
+        started.append(Twistd(where, *arguments))
         return started[-1]
 
     yield start_one

@@ -240,6 +240,42 @@ def test_garbage_is_collected(directory: Path, start: Start) -> None:
         assert disk.read() == b"d" * 512
 
 
+def test_a_volume_that_was_taken_over_is_taken_back_without_a_restart(
+    directory: Path, start: Start
+) -> None:
+    """Not by a client that connects, only by an operator; then it is the other's no more."""
+    configure(directory, "vm", "other")
+    first = start("--config", "gw.ini")
+    first.wait_for("export vm is open")
+    with Disk(directory, "other") as undisturbed:
+        undisturbed.write(b"o" * 512)
+        away = directory / "away"
+        away.mkdir()
+        text = CONFIGURATION + VOLUME.format(name="vm", size="64M").replace("objects", "../objects")
+        (away / "gw.ini").write_text(text)
+        second = start("--config", "gw.ini", where=away)
+        second.wait_for("export vm is open")
+        with Disk(away, "vm") as disk:
+            disk.write(b"b" * 512)
+            tell(away, "snapshot", "create", "vm", "mine")
+            assert command(directory, "-c", "gw.ini", "snapshot", "create", "vm", "x").returncode
+            facts = tell(directory, "volume", "info", "vm")["gateway"]["facts"]
+            assert "another gateway" in facts["failure"]
+            with Disk(directory, "vm"):
+                pass
+            assert (
+                tell(directory, "volume", "info", "vm")["gateway"]["facts"]["failure"]
+                == facts["failure"]
+            )
+            disk.write(b"c" * 512)
+        assert tell(away, "volume", "info", "vm")["gateway"]["facts"]["failure"] == ""
+        second.stop()
+        assert tell(directory, "reopen", "vm")["facts"]["failure"] == ""
+        with Disk(directory, "vm") as disk:
+            assert disk.read() == b"c" * 512
+        assert undisturbed.read() == b"o" * 512
+
+
 def test_of_two_gateways_with_one_state_dir_the_first_has_the_socket(
     directory: Path, start: Start
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.errors import ExportBusy, ExportUnavailable
+from gateway.errors import ExportBusy, ExportUnavailable, Fenced
 from gateway.offers import Offer
 from tests.unit.gateway.fakes import FakeExport, FakeProvider, resources, spec
 
@@ -128,3 +128,74 @@ class OperatingTests(SynchronousTestCase):
         self.successResultOf(waiting)
         self.failureResultOf(done, ExportBusy)
         assert self.offer.users == 1
+
+
+class ReopeningTests(SynchronousTestCase):
+    """`SharedExport.reopen` on an offer that is open."""
+
+    def setUp(self) -> None:
+        self.export = FakeExport(4096)
+        self.provider = FakeProvider(now=self.export)
+        self.offer = Offer(spec("a", self.provider), resources())
+        self.offer.warm()
+        self.anew = self.provider.now = FakeExport(8192)
+
+    def _reopen(self) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self.offer.reopen())
+
+    def test_storage_is_closed_and_opened_anew(self) -> None:
+        """The new export is what clients get from then on."""
+        assert self.successResultOf(self._reopen()) is self.anew
+        assert (self.export.closes, self.anew.closes, self.offer.users) == (1, 0, 0)
+        assert self.offer.open() is self.anew
+
+    def test_nobody_is_cut_off(self) -> None:
+        """A client is in the way, and nothing is closed."""
+        self.offer.open()
+        error = self.failureResultOf(self._reopen(), ExportBusy).value
+        assert str(error) == "a has 1 client connected"
+        assert self.export.closes == 0
+        self.offer.release()
+        assert self.successResultOf(self._reopen()) is self.anew
+
+    def test_a_command_under_way_is_in_the_way(self) -> None:
+        """Its storage is not taken from it."""
+        work: Deferred[None] = Deferred()
+        done = Deferred.fromCoroutine(self.offer.operate(lambda export: work))
+        error = self.failureResultOf(self._reopen(), ExportBusy).value
+        assert str(error) == "another command is not done with a"
+        work.callback(None)
+        self.successResultOf(done)
+        assert self.successResultOf(self._reopen()) is self.anew
+
+    def test_who_connects_meanwhile_waits(self) -> None:
+        """And gets what was opened anew."""
+        self.export.closing = Deferred()
+        done = self._reopen()
+        waiting = self.offer.open()
+        assert isinstance(waiting, Deferred)
+        self.assertNoResult(waiting)
+        self.export.closing.callback(None)
+        assert self.successResultOf(done) is self.successResultOf(waiting) is self.anew
+        assert self.offer.users == 1
+
+    def test_what_does_not_open_anew_says_why(self) -> None:
+        """The next attempt may succeed."""
+        self.provider.now = ExportUnavailable("no disk")
+        self.failureResultOf(self._reopen(), ExportUnavailable)
+        self.provider.now = self.anew
+        assert self.successResultOf(self._reopen()) is self.anew
+        assert self.export.closes == 1
+
+    def test_a_failure_to_close_is_logged_and_no_hindrance(self) -> None:
+        """A volume that was taken over cannot store what it still held."""
+        self.export.closing = fail(Fenced("taken over"))
+        assert self.successResultOf(self._reopen()) is self.anew
+        (failure,) = self.flushLoggedErrors(Fenced)
+        assert str(failure.value) == "taken over"
+
+    def test_what_is_no_longer_offered_is_not_reopened(self) -> None:
+        """A reload took it away, or the gateway stops."""
+        self.offer.retire()
+        self.failureResultOf(self._reopen(), ExportUnavailable)
+        assert self.export.closes == 1

@@ -134,6 +134,16 @@ class AdminTests(SynchronousTestCase):
         assert self.ask("POST", path, wish)[2] == {"export": "vm", "snapshot": "monday"}
         assert bytes(self.volume.read(0, 1)) == b"a"
 
+    def test_an_export_is_reopened(self) -> None:
+        """Any, when nobody uses it."""
+        path = "/v1/exports/a%2Fb%20%C3%A4/reopen"
+        status, _, value = self.ask("POST", path, {})
+        assert (status, value["name"], value["open"], value["size"]) == (200, "a/b ä", True, 4096)
+        self.table.view(None).offer("a/b ä").open()
+        assert self.problem("POST", path) == (409, "busy", "a/b ä has 1 client connected")
+        status, cause, detail = self.problem("POST", "/v1/exports/gone/reopen")
+        assert (status, cause, detail) == (503, "unavailable", "no bucket")
+
     def test_a_snapshot_is_cloned(self) -> None:
         """Under the name that is asked for."""
         self.ask("POST", "/v1/exports/vm/snapshots", {"name": "monday"})

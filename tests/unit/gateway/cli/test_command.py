@@ -191,6 +191,7 @@ Run = Callable[..., tuple[int, str, str]]
             {"export": "vm", "emptied": 1, "swept": 0},
             "1 object emptied, 0 left-over objects deleted\n",
         ),
+        (["reopen", "vm"], "POST /v1/exports/vm/reopen", {}, EXPORT, "vm is open: 10 GiB\n"),
     ],
 )
 def test_each_command_asks_for_one_thing_and_says_what_was_done(
@@ -200,7 +201,7 @@ def test_each_command_asks_for_one_thing_and_says_what_was_done(
     In words, or with --json as the gateway's own answer, before or behind the command. What is
     about one export is first looked up: it may not be open.
     """
-    about = 0 if words == ["exports"] else 1 + (words[:2] == ["snapshot", "list"])
+    about = 0 if words[0] in ("exports", "reopen") else 1 + (words[:2] == ["snapshot", "list"])
 
     def expect() -> None:
         for _ in range(about):
