@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import attrs
@@ -60,31 +60,42 @@ class VolumeOperations:
         async def take() -> SnapshotInfo:
             return _info(await self.volume.snapshots.take(name))
 
-        return _answer(take())
+        return self._change(take)
 
     def delete_snapshot(self, name: str) -> Deferred[None]:
         """As `IVolume.delete_snapshot`."""
-        return _answer(self.volume.snapshots.delete(name))
+        return self._change(lambda: self.volume.snapshots.delete(name))
 
     def roll_back(self, name: str) -> Deferred[None]:
         """As `IVolume.roll_back`."""
-        return _answer(self._roll_back(name))
+        return self._change(lambda: self._roll_back(name))
 
     def clone(self, snapshot: str, name: str) -> Deferred[None]:
         """As `IVolume.clone`; the name is the clone's ``prefix``."""
-        return _answer(self._clone(snapshot, name))
+        return self._change(lambda: self._clone(snapshot, name))
 
     def grow(self, size: int) -> Deferred[None]:
         """As `IVolume.grow`."""
-        return _answer(self.volume.grow(size))
+        return self._change(lambda: self.volume.grow(size))
 
     def collect(self) -> Deferred[Collected]:
         """As `IVolume.collect`: until what is live is as dense as the collector keeps it."""
-        return _answer(self._collect())
+        return self._change(self._collect)
 
     def facts(self) -> Deferred[dict[str, int | str]]:
         """As `IVolume.facts`; see `backends.volume.facts`."""
         return _answer(facts(self.volume.parts, self.memory))
+
+    def _change(self, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
+        async def change() -> T:
+            # What a volume has begun it tries until it is done. So that no operator waits for
+            # a store that is away, nothing is begun before the store has answered.
+            parts = self.volume.parts
+            parts.condition.check()
+            await self.store.head(parts.lineage.own.names.sb(parts.authority.superblock.generation))
+            return await work()
+
+        return _answer(change())
 
     async def _roll_back(self, name: str) -> None:
         # A client that is gone may have left writes that wait for room. Changes are made

@@ -11,9 +11,16 @@ from backends.objects.memory import MemoryStore
 from backends.volume.frame_cache import FrameCache
 from backends.volume.keys import KeySource
 from backends.volume.operations import VolumeOperations
-from gateway.errors import ExportBusy, ExportUnavailable, Unavailable, UnknownExport
+from gateway.errors import (
+    ExportBusy,
+    ExportUnavailable,
+    Fenced,
+    Unavailable,
+    UnknownExport,
+)
 from gateway.info import MIB, Collected
 from gateway.interfaces import IVolume
+from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.held_store import HeldStore
 from tests.doubles.volumes import VolumeHost
 
@@ -81,6 +88,33 @@ def test_snapshots_are_taken_listed_and_deleted(lab):
     assert [one.name for one in lab.do("snapshots")] == ["monday", "tuesday"]
     lab.do("delete_snapshot", "monday")
     assert [one.name for one in lab.do("snapshots")] == ["tuesday"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ("take_snapshot", "tuesday"),
+        ("delete_snapshot", "monday"),
+        ("roll_back", "monday"),
+        ("clone", "monday", "new"),
+        ("grow", 2 * SIZE),
+        ("collect",),
+    ],
+)
+def test_nothing_is_begun_while_the_store_is_away(operation):
+    """
+    The operator hears of it; what is begun is tried until it is done, however long that takes.
+    """
+    store = FaultyStore(MemoryStore())
+    lab = Lab(store=store)
+    lab.do("take_snapshot", "monday")
+    store.fail("head", Transient("away"))
+    before = len(store.calls)
+    with pytest.raises(Unavailable, match="away"):
+        lab.do(*operation)
+    assert [verb for verb, *_ in store.calls[before:]] == ["head"]
+    lab.do(*operation)
+    lab.host.settle(lab.volume.close())
 
 
 def test_an_unknown_snapshot_is_named(lab):
@@ -218,11 +252,28 @@ def test_facts_tell_what_there_is(lab):
     assert (facts["snapshots"], facts["objects"], facts["live_bytes"]) == (1, 1, 4096)
     assert facts["stored_bytes"] > 4096
     assert (facts["encrypted"], facts["compression"], facts["parent"]) == ("no", "none", "")
+    assert facts["failure"] == ""
     assert set(facts) == {
         *("uuid", "parent", "compression", "encrypted", "epoch", "generation", "snapshots"),
         *("objects", "live_bytes", "stored_bytes", "inherited_bytes", "dirty_bytes"),
-        *("moved_bytes", "cache_hits", "cache_misses"),
+        *("moved_bytes", "cache_hits", "cache_misses", "failure"),
     }
+
+
+def test_a_volume_that_was_taken_over_says_so(lab):
+    """
+    And does nothing more for operators; they see why.
+    """
+    lab.host.settle(lab.volume.close())
+    lab.use(lab.host.again())
+    then = lab.operations
+    lab.use(lab.host.again())
+    with pytest.raises(Fenced):
+        lab.host.settle(then.grow(2 * SIZE))
+    with pytest.raises(Fenced):
+        lab.host.settle(then.collect())
+    assert "another gateway" in lab.host.settle(then.facts())["failure"]
+    assert lab.do("facts")["failure"] == ""
 
 
 def test_the_facts_of_a_clone_tell_what_it_inherited(lab):
