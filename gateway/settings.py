@@ -188,4 +188,4 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:
 
 def _expectation(field: attrs.Attribute[Any]) -> str:
     summary = (field.metadata["convert"].__doc__ or "a value").strip().split("\n")[0]
-    return summary[0].lower() + summary[1:].rstrip(".")
+    return (summary[0].lower() + summary[1:].rstrip(".")).replace("``", "")
