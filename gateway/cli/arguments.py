@@ -75,7 +75,8 @@ exit status:
 
 def parse(arguments: Sequence[str] | None) -> Namespace:
     """
-    What was said: ``run``, a `gateway.cli.words.Run`; the common options; what ``run`` needs.
+    What was said: ``run``, a `gateway.cli.words.Run`; the common options; what ``run`` needs;
+    ``parser``, of the whole command line; and ``command``, what stands behind ``--``.
 
     Raises:
         SystemExit: 2 when it cannot be understood, 0 after ``--help``.
@@ -89,6 +90,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
         said, command = said[:behind], said[behind + 1 :]
     given = parser.parse_args(said)
     given.command = command
+    given.parser = parser
     if given.config is not None and given.socket is not None:
         parser.error("got --config and --socket, expected one of them")
     return given

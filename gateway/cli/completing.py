@@ -27,8 +27,5 @@ def add(kinds: Any) -> None:
 
 
 async def _completion(session: Session, given: Namespace) -> Done:
-    # Late: it is made of all commands, this one among them.
-    from gateway.cli.arguments import build
-
-    script = shtab.complete(build(), shell=given.shell)
+    script = shtab.complete(given.parser, shell=given.shell)
     return Done({"shell": given.shell, "script": script}, script.rstrip("\n"))
