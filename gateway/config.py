@@ -29,7 +29,7 @@ MAX_EXPORT_NAME = 4096
 ADVISED_EXPORT_NAME = 256
 
 #: ``protocol =`` of a listener.
-PROTOCOLS = ("nbd",)
+PROTOCOLS = ("nbd", "http")
 
 #: ``state_dir`` of a gateway without a configuration file, unless it is told another.
 EMBEDDED_DATA_DIR = "nbdgateway-data"
@@ -109,7 +109,8 @@ class ListenSettings:
     tls: str = setting(
         choice("off", "allow", "require"),
         "The default is `require` with a certificate or a key file, and else `off`. `allow` "
-        "stops nobody who can change what is sent, except for exports with `tls_only`.",
+        "stops nobody who can change what is sent, except for exports with `tls_only`. HTTP "
+        "has no `allow`.",
         "",
     )
     tls_certificate: str | None = setting(
@@ -128,6 +129,13 @@ class ListenSettings:
     tls_psk_file: str | None = setting(
         path, "Pre-shared keys, `identity:hexkey` per line; instead of a certificate.", None
     )
+    token_file: str | None = setting(
+        path,
+        "Of HTTP: a file, for its owner only, with the token that clients have to show, except "
+        "on a Unix socket and for `/healthz` and `/readyz`. Needed beyond this machine, and for "
+        "changes.",
+        None,
+    )
     allow_insecure: bool = setting(
         boolean,
         "Listen beyond this machine though not every client has to use TLS: anyone who "
@@ -139,7 +147,7 @@ class ListenSettings:
     )
     max_connections: int = setting(number, "More connections are closed at once.", 1024)
     handshake_timeout: float = setting(
-        seconds, "How long a client may take from connecting to choosing an export.", 10.0
+        seconds, "How long a client of NBD may take from connecting to choosing an export.", 10.0
     )
 
 
@@ -204,6 +212,7 @@ class ListenerSpec:
             it is done together with the rest.
         mode: permissions of a Unix socket.
         handshake_timeout: seconds.
+        token: what clients of HTTP have to show; None if there is none.
     """
 
     name: str
@@ -217,6 +226,7 @@ class ListenerSpec:
     mode: int = 0o660
     max_connections: int = 1024
     handshake_timeout: float = 10.0
+    token: bytes | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen

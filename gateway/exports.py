@@ -78,6 +78,12 @@ class ExportTable:
         """The one of that very name."""
         return None if name is None else self._offers.get(name)
 
+    def account_of(self, name: str) -> str:
+        """The export of the configuration that ``name`` is, or derives from."""
+        if name in self._offers:
+            return name
+        return name.rpartition("@")[0] or name
+
     def offers(self) -> list[Offer]:
         """All of them, in the configured order."""
         return list(self._offers.values())

@@ -13,6 +13,7 @@ from gateway.addresses import endpoint, path_problem
 from gateway.config import PROTOCOLS, ExportSpec, ListenerSpec, ListenSettings, TLSFiles, names
 from gateway.sections import Sections
 from gateway.settings import BadValue, did_you_mean
+from gateway.tokens import token_in
 
 _TLS_KEYS = ("tls_certificate", "tls_key", "tls_client_ca", "tls_client_crl", "tls_psk_file")
 
@@ -40,6 +41,17 @@ class ListenSections:
                 f'got "{address.text}", which other machines can reach, and tls = {tls}; expected '
                 "tls = require, an interface such as 127.0.0.1, or allow_insecure = yes",
             )
+        token = self._token(section, settings)
+        if settings.protocol == "http":
+            if tls == "allow":
+                self._sections.say(section, "tls", "got allow, expected off or require for http")
+            if settings.token_file is None and not address.is_local:
+                self._sections.say(
+                    section,
+                    "token_file",
+                    f'missing, as other machines can reach "{address.text}"; expected a file with '
+                    "a token, or an interface such as 127.0.0.1",
+                )
         return ListenerSpec(
             name=name,
             protocol=settings.protocol,
@@ -52,7 +64,22 @@ class ListenSections:
             mode=settings.mode or address.mode or 0o660,
             max_connections=settings.max_connections,
             handshake_timeout=settings.handshake_timeout,
+            token=token,
         )
+
+    def _token(self, section: str, settings: ListenSettings) -> bytes | None:
+        if settings.token_file is None:
+            return None
+        if settings.protocol != "http":
+            self._sections.say(
+                section, "token_file", f"got it for {settings.protocol}, expected protocol = http"
+            )
+            return None
+        try:
+            return token_in(settings.token_file)
+        except ValueError as problem:
+            self._sections.say(section, "token_file", str(problem))
+            return None
 
     def _check_socket(self, section: str, settings: ListenSettings) -> None:
         address = settings.endpoint.under(self._sections.document.base)

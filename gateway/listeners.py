@@ -17,9 +17,11 @@ from gateway import unix_sockets
 from gateway.activation import ActivationError, Inherited, choose
 from gateway.config import ListenerSpec
 from gateway.exports import ExportTable
+from gateway.http.standing import InThread, Standing
 from gateway.nbd.limits import Limits
 from gateway.nbd.server import NBDFactory
 from gateway.nbd.shared import Shared
+from gateway.traffic import Connections
 
 #: Makes what speaks a protocol behind a listener. The last argument is how many
 #: seconds there are for what is in flight when it stops.
@@ -31,10 +33,15 @@ class CannotListen(Exception):
 
 
 class NBDFactories:
-    """Makes the NBD factories of one gateway; all of them share what there is one of."""
+    """
+    Makes the NBD factories of one gateway; all of them share what there is one of.
 
-    def __init__(self) -> None:
-        self._shared = Shared()
+    Args:
+        clients: where they count.
+    """
+
+    def __init__(self, clients: Connections) -> None:
+        self._shared = Shared(clients=clients)
 
     def __call__(
         self, spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
@@ -53,9 +60,62 @@ class NBDFactories:
         )
 
 
-def factories() -> dict[str, MakeFactory]:
-    """For one gateway: how to speak each protocol."""
-    return {"nbd": NBDFactories()}
+class HTTPFactories:
+    """
+    Makes the HTTP factories of one gateway.
+
+    Args:
+        clients: where they count.
+        standing: what monitors are told.
+        in_thread: for what takes a while and must not wait for storage.
+    """
+
+    def __init__(self, clients: Connections, standing: Standing, in_thread: InThread) -> None:
+        self._clients = clients
+        self._standing = standing
+        self._in_thread = in_thread
+
+    def __call__(
+        self, spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
+    ) -> Any:
+        # Late: nobody else needs twisted.web or prometheus_client.
+        from gateway.admin.operations import Operations
+        from gateway.admin.resource import AdminResource, BoundedRequest
+        from gateway.http.disks import Disks
+        from gateway.http.guard import Guard
+        from gateway.http.site import HTTPFactory, Parts
+
+        tls = spec.server_tls if spec.tls == "require" else None
+
+        def names_of(request: Any) -> frozenset[str]:
+            if tls is None:
+                return frozenset()
+            names: frozenset[str] = tls.peer_names(request.channel.transport.getHandle())
+            return names
+
+        source = table.view(spec.exports, clear_text_only=spec.tls == "off")
+        return HTTPFactory(
+            Parts(
+                Guard(spec.token),
+                Disks(source, self._clients, reactor, names_of),
+                self._standing,
+                AdminResource(Operations(table, self._clients)),
+                self._in_thread,
+            ),
+            reactor=reactor,
+            clients=self._clients,
+            request=BoundedRequest,
+            tls=None if tls is None else tls.context_factory(),
+            max_connections=spec.max_connections,
+            shutdown_timeout=shutdown_timeout,
+        )
+
+
+def factories(
+    clients: Connections, standing: Standing, in_thread: InThread
+) -> dict[str, MakeFactory]:
+    """For one gateway: how to speak each protocol; arguments as for `HTTPFactories`."""
+    return {"nbd": NBDFactories(clients), "http": HTTPFactories(clients, standing, in_thread)}
 
 
 class Doorway(ServerFactory):
@@ -207,6 +267,10 @@ class Opener:
     def _handed_over(self, spec: ListenerSpec, doorway: Doorway) -> list[Any]:
         chosen = choose(spec.address, self.inherited, self._taken)
         for found in chosen:
+            if not found.is_local and spec.protocol == "http" and spec.token is None:
+                raise ActivationError(
+                    "other machines can reach the socket that was handed over; expected token_file"
+                )
             if not (found.is_local or spec.tls == "require" or spec.allow_insecure):
                 raise ActivationError(
                     "other machines can reach the socket that was handed over; "

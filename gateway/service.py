@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,9 @@ from gateway.listener_table import ListenerTable
 from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
 from gateway.listeners import factories as make_factories
 from gateway.patience import Patience
+from gateway.standing import GatewayStanding
 from gateway.threads import StorageThreads
+from gateway.traffic import Connections
 
 #: Seconds for what takes none unless there is a fault.
 _GRACE = 5.0
@@ -77,10 +80,16 @@ class Gateway(Service):
         self._prepare = prepare
         self._announce = announce
         self._reactor = reactor
-        self._factories = make_factories() if factories is None else factories
+        self._clients = Connections(time.time)
+        self._standing = GatewayStanding(self._clients, time.time)
+        self._factories = factories or make_factories(
+            self._clients, self._standing, self._call_for_monitors
+        )
         self._set_signal = set_signal
         self._make_pool = make_pool
         self._pool: Any = None
+        #: Of its own: metrics are looked at when storage has all of its threads waiting.
+        self._monitors: Any = None
         self._reloading: Deferred[None] | None = None
         self._reload_again = False
         self._changing: Deferred[list[str]] | None = None
@@ -110,7 +119,10 @@ class Gateway(Service):
             Resources(self._reactor, self._call_in_thread, configuration.state_dir)
         )
         self._table = ListenerTable(Opener(self._reactor, self._inherited))
-        self._admin = AdminSocket(self._reactor, configuration.state_dir, Operations(self.exports))
+        self._monitors = self._make_pool(0, 1, "nbdgateway-monitors")
+        self._standing.start(self.exports, self._table)
+        operations = Operations(self.exports, self._clients)
+        self._admin = AdminSocket(self._reactor, configuration.state_dir, operations)
         try:
             self._prepare()
             late = self._bind(configuration)
@@ -119,7 +131,9 @@ class Gateway(Service):
             raise
         Service.startService(self)
         self._pool.start()
+        self._monitors.start()
         self.exports.apply(configuration.exports, configuration.default_export)
+        self._standing.in_use(configuration.listeners)
         self._let_operators_in(configuration)
         self._set_signal(signal.SIGHUP, self._hung_up)
         gatherResults(late).addCallback(lambda _: self._all_listen())
@@ -174,6 +188,9 @@ class Gateway(Service):
     def _call_in_thread(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         return deferToThreadPool(self._reactor, self._pool, function, *args, **named)
 
+    def _call_for_monitors(self, function: Callable[..., Any], *args: Any) -> Any:
+        return deferToThreadPool(self._reactor, self._monitors, function, *args)
+
     # Stop
 
     def stopService(self) -> Deferred[None]:
@@ -198,6 +215,7 @@ class Gateway(Service):
         assert self._table is not None and self.exports is not None, "started"
         assert self._admin is not None, "started"
         self._log.info("stopping")
+        self._standing.stopping = True
         self._admin.stop()
         # A reload that is still reading files finds out by itself that it came too late.
         if self._changing is not None:
@@ -219,6 +237,7 @@ class Gateway(Service):
                 )
             self._exit_with_status_1()
         self._pool.stop()
+        self._monitors.stop()
 
     def _exit_with_status_1(self) -> None:
         """In the end, after twistd has removed its pid file; threads that are stuck are left."""
@@ -276,11 +295,13 @@ class Gateway(Service):
             )
             changes = await self._changing
         except ConfigurationError as error:
+            self._standing.reload_failed = True
             for problem in error.problems:
                 self._log.error("{problem}", problem=problem)
             self._log.error("the configuration stays as it was")
             return
         except CannotListen as error:
+            self._standing.reload_failed = True
             self._log.error("{problem}", problem=str(error))
             self._log.error("the configuration stays as it was")
             return
@@ -297,6 +318,7 @@ class Gateway(Service):
             if getattr(configuration, key) != getattr(self._configuration, key):
                 self._log.warn("reload: {key} changes when the gateway is restarted", key=key)
         self._configuration = configuration
+        self._standing.in_use(configuration.listeners)
         self._log.info("configuration reloaded")
 
 

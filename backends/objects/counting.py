@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import attrs
@@ -10,10 +12,30 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from backends.objects.contract import IObjectStore, Listed
+from backends.objects.contract import (
+    Exists,
+    Garbled,
+    IObjectStore,
+    Listed,
+    NotFound,
+    Refused,
+    Transient,
+)
 from gateway.interfaces import Buffer
 
 T = TypeVar("T")
+
+#: Seconds.
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+#: What `gateway.measures` calls the kinds of failures.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (NotFound, "not_found"),
+    (Exists, "exists"),
+    (Refused, "refused"),
+    (Transient, "transient"),
+    (Garbled, "garbled"),
+)
 
 
 @attrs.define
@@ -27,6 +49,9 @@ class Count:
         retries: of the requests, those made because an earlier one had failed.
         bytes_up: put by requests that succeeded.
         bytes_down: got by requests that succeeded.
+        codes: answered requests, by one of `gateway.measures.CODES`.
+        seconds: what answered requests took together.
+        took: how many were answered within each of `BOUNDS`, and later.
     """
 
     requests: int = 0
@@ -34,6 +59,15 @@ class Count:
     retries: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    codes: dict[str, int] = attrs.field(factory=dict)
+    seconds: float = 0.0
+    took: list[int] = attrs.field(factory=lambda: [0] * (len(BOUNDS) + 1))
+
+    def answered(self, code: str, seconds: float) -> None:
+        """One request came to an end."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.seconds += seconds
+        self.took[bisect_left(BOUNDS, seconds)] += 1
 
 
 @attrs.frozen
@@ -52,13 +86,17 @@ class CountingStore:
     """
     Passes requests on.
 
+    Args:
+        clock: seconds that only ever go on.
+
     Attributes:
         counters: of all requests; whoever retries counts the retries.
     """
 
-    def __init__(self, store: IObjectStore) -> None:
+    def __init__(self, store: IObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
         self.counters = Counters()
         self._store = store
+        self._clock = clock
 
     def put(self, key: str, parts: Sequence[Buffer], if_absent: bool) -> Deferred[None]:
         size = sum(memoryview(part).nbytes for part in parts)
@@ -85,12 +123,20 @@ class CountingStore:
         return self._store.close()
 
     def _counted(self, count: Count, answer: Deferred[T]) -> Deferred[T]:
+        begun = self._clock()
+
+        def succeeded(result: T) -> T:
+            count.answered("ok", self._clock() - begun)
+            return result
+
         def failed(failure: Failure) -> Failure:
             count.failures += 1
+            code = next((code for kind, code in _CODES if failure.check(kind)), "failed")
+            count.answered(code, self._clock() - begun)
             return failure
 
         count.requests += 1
-        return answer.addErrback(failed)
+        return answer.addCallbacks(succeeded, failed)
 
     def _put(self, _: None, size: int) -> None:
         self.counters.put.bytes_up += size

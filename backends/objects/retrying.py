@@ -52,7 +52,7 @@ class RetryingStore:
         first_delay: float,
         longest_delay: float,
     ) -> None:
-        self._store = CountingStore(store)
+        self._store = CountingStore(store, clock.seconds)
         self._back_off = BackOff(clock, random, deadline, first_delay, longest_delay)
 
     @property

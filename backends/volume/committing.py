@@ -64,6 +64,7 @@ class Committer:
 
     Attributes:
         stored_lsn: the highest journal record that was brought to the store.
+        last_flush: when a flush was last carried out, in seconds since 1970; 0 for never.
     """
 
     _log = Logger()
@@ -104,6 +105,8 @@ class Committer:
         frames = -(-(options.object_bytes + LARGEST_WRITE) // FRAME) + 1
         self._most_extents = max_extents(frames) - 2 * MOST_BLOCKS - 8
         self.stored_lsn = 0
+        self.last_flush = 0.0
+        self._touched_at: dict[int, float] = {}  # when each segment not stored began to fill
         condition.watch(self._failed)
 
     @property
@@ -116,11 +119,19 @@ class Committer:
         """Whether everything that was ever written is stored."""
         return not self._recent.open.touches and self._stored_id == self._sealed_id
 
+    @property
+    def oldest(self) -> float:
+        """Age in seconds of the oldest change that is not stored; 0 if all are."""
+        since = next(iter(self._touched_at.values()), None)
+        return 0.0 if since is None else self._environment.clock.seconds() - since
+
     def touched(self) -> None:
         """The open segment has changed: seal it if it is full, else before long."""
         segment = self._recent.open
         if not segment.touches:
             return
+        if segment.id not in self._touched_at:
+            self._touched_at[segment.id] = self._environment.clock.seconds()
         if (
             segment.taken >= self._options.object_bytes
             or segment.most_extents >= self._most_extents
@@ -155,6 +166,7 @@ class Committer:
         """
         self._condition.check()
         if self.idle:
+            self.last_flush = self._environment.wall()
             return None
         is_open = self._recent.open.touches > 0
         done: Deferred[None] = Deferred()
@@ -236,11 +248,13 @@ class Committer:
             segment, sealed = landed
             self._stored_slot += 1
             self._stored_id = segment.id
+            self._touched_at.pop(segment.id, None)
             self.stored_lsn = max(self.stored_lsn, segment.lsn)
             self._tell_stored(segment, sealed)
         self._start()
         self._seal_for_flushes()
         while self._waiting and self._waiting[0][0] <= self._stored_id:
+            self.last_flush = self._environment.wall()
             self._waiting.popleft()[2].callback(None)
         if not self._waiting:
             self._stop_deadline()

@@ -71,6 +71,7 @@ class Fetcher:
     Attributes:
         busy: how many reads of each object are under way; nobody deletes
             what is read.
+        damaged: frames and headers found damaged or missing, after a second try.
     """
 
     _log = Logger()
@@ -92,6 +93,7 @@ class Fetcher:
         self._opening: dict[Source, list[Deferred[_Object]]] = {}
         self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
         self.busy: dict[Source, int] = {}
+        self.damaged = 0
 
     def read_ahead(self, size: int) -> ReadAhead:
         """
@@ -248,6 +250,7 @@ class Fetcher:
                 break
         for failure in failures.values():
             if isinstance(failure, Corrupt):
+                self.damaged += 1
                 self._log.critical("{why}", why=str(failure))
         for number, failure in failures.items():
             self._failed(known, number, failure)
@@ -344,6 +347,7 @@ class Fetcher:
             self._take(source, known, memoryview(data))
         except Exception as failure:
             if isinstance(failure, Corrupt):
+                self.damaged += 1
                 self._log.critical("{why}", why=str(failure))
             for waiter in self._opening.pop(source):
                 waiter.errback(type(failure)(*failure.args))

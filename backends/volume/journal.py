@@ -130,6 +130,11 @@ class Journal:
         return self._file.path
 
     @property
+    def used(self) -> float:
+        """How full it is, from 0 to 1."""
+        return 1 - self._space() / self.capacity
+
+    @property
     def capacity(self) -> int:
         """Bytes of the ring."""
         return self._file.capacity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -25,13 +26,20 @@ class Journaling:
 
     Args:
         journal: open and adopted.
+        wall: seconds since 1970.
+
+    Attributes:
+        failed: it is given up.
+        last_flush: when a flush was last carried out here, as ``wall`` tells it; 0 for never.
     """
 
     _log = Logger()
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, wall: Callable[[], float] = time.time) -> None:
         self.journal = journal
-        self._failed = False
+        self._wall = wall
+        self.failed = False
+        self.last_flush = 0.0
         self._wants_room = False
 
     def write(self, start: int, payload: Buffer) -> int:
@@ -50,19 +58,22 @@ class Journaling:
 
     def flush(self, to_the_store: Callable[[], NowOrLater[None]]) -> NowOrLater[None]:
         """Make everything recorded durable: here, or else where ``to_the_store`` does it."""
-        if self._failed:
+        if self.failed:
             return to_the_store()
         journal = self.journal
         if journal.failure is None and journal.durable == journal.last:
+            self.last_flush = self._wall()
             return None
         return Deferred.fromCoroutine(self._sync(to_the_store))
 
     async def _sync(self, to_the_store: Callable[[], NowOrLater[None]]) -> None:
         try:
-            return await self.journal.sync()
+            await self.journal.sync()
+            self.last_flush = self._wall()
+            return
         except Unavailable as failure:
-            if not self._failed:
-                self._failed = True
+            if not self.failed:
+                self.failed = True
                 self._log.critical(
                     "journal {path} failed, flushes go to the store from now on: {why}",
                     path=self.journal.path,

@@ -7,9 +7,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
+from zope.interface import Interface
 
 from backends.objects.contract import IObjectStore, StoreError
 from backends.volume.attaching import Caches, attach, attach_read_only
@@ -21,6 +23,7 @@ from backends.volume.frames import CODECS, missing_package
 from backends.volume.journal import Journal
 from backends.volume.journal_opening import with_journal
 from backends.volume.keys import KeySource
+from backends.volume.measures import VolumeMeasures
 from backends.volume.names import Names
 from backends.volume.operations import VolumeOperations
 from backends.volume.processes import this_process
@@ -151,14 +154,17 @@ class Opening:
         caches = Caches(memory=self._memory, disk=self._disk)
         return await self._attach(superblock.volume, caches, source)
 
-    def operations(self, export: IExport) -> list[VolumeOperations]:
-        """For the operator of what `run` has answered; none if it is only read."""
+    def operations(self, export: IExport) -> list[Interface]:
+        """For the operator of what `run` has answered; less if it is only read."""
+        parts = export.parts if isinstance(export, Volume) else None
+        measures: Any = VolumeMeasures(self._store, self._memory, self._disk, parts)
         if not isinstance(export, Volume):
-            return []
+            return [measures]
         prefix, environment = self._settings.prefix, self._environment
-        return [
-            VolumeOperations(export, self._store, prefix, environment, self._memory, self._source)
-        ]
+        operations: Any = VolumeOperations(
+            export, self._store, prefix, environment, self._memory, self._source
+        )
+        return [operations, measures]
 
     async def release(self) -> None:
         """Let go of all that is under the volume."""

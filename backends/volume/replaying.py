@@ -50,7 +50,7 @@ async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
     if count:
         _log.info("{count} records were replayed from {path}", count=count, path=journal.path)
     await in_thread(journal.adopt, parts.authority.superblock.epoch, stored)
-    parts.journaling = parts.writer.journaling = Journaling(journal)
+    parts.journaling = parts.writer.journaling = Journaling(journal, parts.environment.wall)
     # What came to be stored on the way has not told the journal.
     journal.release(committer.stored_lsn)
 

@@ -34,6 +34,7 @@ class Writer:
 
     Attributes:
         journaling: makes flushes cheap; None without a journal.
+        zeroes: bytes of zeroes that were written or asked for, and cost none.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Writer:
         self._reader = reader
         self._committer = committer
         self.journaling: Journaling | None = None
+        self.zeroes = 0
         self._condition = condition
         self._is_stored_as = is_stored_as
         self._dirty_limit = dirty_limit
@@ -131,8 +133,10 @@ class Writer:
         recent = self._recent
         changed = False
         for first, last, piece in zero_blocks.split(start, payload):
-            if piece is None and self._reader.reads_zero(first, last):
-                continue
+            if piece is None:
+                self.zeroes += (last - first) * SECTOR
+                if self._reader.reads_zero(first, last):
+                    continue
             if not changed and self.journaling is not None:
                 lsn = self.journaling.write(start, payload)
             changed = True
@@ -203,6 +207,7 @@ class Writer:
         return self._intake.submit(length if payload is not None else 2 * SECTOR, apply, prepare)
 
     def _lay_empty(self, start: int, end: int, state: int) -> None:
+        self.zeroes += (end - start) * SECTOR
         # What is so already needs no record; whether that is durable a flush will see to.
         if not self._is_already(start, end, state):
             if self.journaling is not None:

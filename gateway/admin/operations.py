@@ -11,7 +11,9 @@ from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
 from gateway.exports import ExportTable
 from gateway.info import Collected, SnapshotInfo
 from gateway.interfaces import IExport, IVolume
+from gateway.measures import IMeasured
 from gateway.offers import Offer
+from gateway.traffic import Connections, Traffic
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class ExportStatus:
         size: bytes; None while it is not open.
         clients: who uses it. All who read one of its snapshots count as one.
         facts: see `IVolume.facts`; None where nobody asked or there are none.
+        traffic: what clients did since the gateway started; None where nobody counts.
+        trouble: why changes fail; None while they do not.
     """
 
     name: str
@@ -51,6 +55,8 @@ class ExportStatus:
     size: int | None
     clients: int
     facts: dict[str, int | str] | None = None
+    traffic: Traffic | None = None
+    trouble: str | None = None
 
 
 class Operations:
@@ -68,22 +74,24 @@ class Operations:
 
     Args:
         table: the exports, across reloads.
+        clients: who counts what is done; None if nobody does.
     """
 
-    def __init__(self, table: ExportTable) -> None:
+    def __init__(self, table: ExportTable, clients: Connections | None = None) -> None:
         self._table = table
+        self._clients = clients
 
     def exports(self) -> list[ExportStatus]:
         """All of them, in the configured order; nothing is opened for it."""
-        return [_status(offer) for offer in self._table.offers()]
+        return [self._status(offer) for offer in self._table.offers()]
 
     async def export(self, name: str) -> ExportStatus:
         """One of them, with its facts if it is open."""
         offer = self._offer(name)
-        status = _status(offer)
+        status = self._status(offer)
         if status.is_volume:
             facts = await self._with(name, lambda volume: volume.facts())
-            status = attrs.evolve(_status(offer), facts=facts)
+            status = attrs.evolve(self._status(offer), facts=facts)
         return status
 
     async def snapshots(self, name: str) -> list[SnapshotInfo]:
@@ -148,6 +156,11 @@ class Operations:
 
         return await offer.operate(operate, alone)
 
+    def _status(self, offer: Offer) -> ExportStatus:
+        if self._clients is None:
+            return _status(offer)
+        return attrs.evolve(_status(offer), traffic=self._clients.total_of(offer.name))
+
     def _offer(self, name: str) -> Offer:
         offer = self._table.configured(name)
         if offer is None:
@@ -167,4 +180,5 @@ def _status(offer: Offer) -> ExportStatus:
         is_volume=export is not None and IVolume.providedBy(export),
         size=None if export is None else export.info.size,
         clients=offer.users,
+        trouble=export.trouble() if IMeasured.providedBy(export) else None,
     )

@@ -292,4 +292,10 @@ def _export_json(status: ExportStatus) -> dict[str, Any]:
         "size": status.size,
         "clients": status.clients,
     }
-    return value if status.facts is None else {**value, "facts": status.facts}
+    if status.facts is not None:
+        value["facts"] = status.facts
+    if status.traffic is not None:
+        value["traffic"] = status.traffic.figures()
+    if status.trouble is not None:
+        value["trouble"] = status.trouble
+    return value

@@ -35,6 +35,7 @@ from gateway.nbd.socket_link import SocketLink, takes_over
 from gateway.nbd.strings import quoted
 from gateway.nbd.tls import ServerTLS, UnauthenticatedPeer
 from gateway.nbd.transport_link import TransportLink
+from gateway.traffic import Connection
 
 
 class Host(typing.Protocol):
@@ -78,6 +79,7 @@ class NBDProtocol(Protocol):
         self._negotiating = False
         self._ended = False
         self._export_name = ""
+        self._client: Connection | None = None
 
     # What Twisted calls.
 
@@ -113,7 +115,7 @@ class NBDProtocol(Protocol):
         try:
             self._peer_names = tls.peer_names(self.transport.getHandle())
         except UnauthenticatedPeer as problem:
-            self._drop(str(problem))
+            self._drop("tls", str(problem))
             return
         self._awaits_tls = False
         self._handshake.tls_established()
@@ -125,14 +127,10 @@ class NBDProtocol(Protocol):
         if self._link is not None:
             self._link.ended()
         if self.session is not None:
+            self._count_out(self.session)
             self.session.connection_lost()
-            self.log.info(
-                "{peer} left export {export} after {requests} requests",
-                peer=self.peer,
-                export=self._export_name,
-                requests=self.session.requests,
-            )
         elif self._awaits_tls:
+            self.factory.shared.clients.fail("nbd", "tls")
             self.log.info(
                 "{peer}: no TLS connection came about: {reason}",
                 peer=self.peer,
@@ -141,6 +139,23 @@ class NBDProtocol(Protocol):
         self._link = self.session = None
         self.factory.gone(self)
         self._release_all_but("")
+
+    def _count_out(self, session: Session) -> None:
+        assert self._client is not None, "in transmission"
+        traffic = session.traffic
+        self.log.info(
+            "{peer} left export {export} after {seconds:.1f} s: {requests} requests, "
+            "{bytes_read} bytes read, {bytes_written} written, {errors} errors, TLS {tls}",
+            peer=self.peer,
+            export=self._export_name,
+            seconds=self.factory.shared.clock() - self._begun,
+            requests=sum(traffic.requests),
+            bytes_read=traffic.bytes_read,
+            bytes_written=traffic.bytes_written,
+            errors=traffic.failed,
+            tls="on" if self._client.tls else "off",
+        )
+        self.factory.shared.clients.leave(self._client)
 
     def _release_all_but(self, name: str) -> None:
         """Give back the exports that were looked at, but for one in use."""
@@ -186,7 +201,7 @@ class NBDProtocol(Protocol):
                 self._begin(event)
                 return
             elif isinstance(event, Drop):
-                self._drop(event.reason)
+                self._drop("protocol", event.reason)
             elif isinstance(event, Close):
                 self._ended = True
                 self.transport.loseConnection()
@@ -204,6 +219,7 @@ class NBDProtocol(Protocol):
             self._refuse_unknown(name)
             return
         if offer.tls_only and not handshake.secure:
+            self.factory.shared.clients.fail("nbd", "needs_tls")
             handshake.export_refused(hs.NEEDS_TLS, f"export {quoted(name)} needs TLS")
             return
         if not offer.admits(self._peer_names):
@@ -221,6 +237,7 @@ class NBDProtocol(Protocol):
         opening.addCallback(lambda _: self._negotiate())
 
     def _refuse_unknown(self, name: str) -> None:
+        self.factory.shared.clients.fail("nbd", "unknown_export")
         self._handshake.export_refused(hs.UNKNOWN, f"export {quoted(name)} is not offered here")
 
     def _export_opened(self, export: IExport, offer: IOffer) -> None:
@@ -248,12 +265,15 @@ class NBDProtocol(Protocol):
             return
         if not failure.check(ExportUnavailable):
             self.log.failure("bug: opening export {export}", failure, export=offer.name)
+        self.factory.shared.clients.fail("nbd", "export_unavailable")
         # Why is the operator's to know: it names files and hosts.
         self._handshake.export_refused(
             hs.UNKNOWN, f"export {quoted(offer.name)} cannot be opened, see the server's log"
         )
 
-    def _drop(self, reason: str) -> None:
+    def _drop(self, kind: str, reason: str) -> None:
+        """``kind`` is a word of `gateway.traffic.FAILURES`."""
+        self.factory.shared.clients.fail("nbd", kind)
         self.log.info("{peer} dropped: {reason}", peer=self.peer, reason=reason)
         self._ended = True
         # In order, so that replies sent before still arrive; a client that
@@ -263,6 +283,7 @@ class NBDProtocol(Protocol):
     def _timed_out(self) -> None:
         self._timeout = None
         if not self._ended:
+            self.factory.shared.clients.fail("nbd", "timeout")
             self.log.info("{peer} dropped: handshake took too long", peer=self.peer)
         self._ended = True
         self.transport.abortConnection()
@@ -298,6 +319,15 @@ class NBDProtocol(Protocol):
             factory.shared,
             factory.reactor,
             link.progress,
+        )
+        self._begun = factory.shared.clock()
+        self._client = factory.shared.clients.enter(
+            "nbd",
+            self.peer,
+            event.name,
+            self.session.traffic,
+            self._handshake.secure,
+            self._peer_names,
         )
         if factory.shutting_down:
             self.session.shut_down()

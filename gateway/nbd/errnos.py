@@ -9,6 +9,18 @@ from gateway.nbd.requests import Request
 _CHANGES = (c.NBD_CMD_WRITE, c.NBD_CMD_TRIM, c.NBD_CMD_WRITE_ZEROES)
 _STORES = (c.NBD_CMD_WRITE, c.NBD_CMD_WRITE_ZEROES)
 
+#: What `gateway.traffic` calls the numbers.
+WORDS = {
+    c.NBD_EPERM: "not_permitted",
+    c.NBD_EIO: "io",
+    c.NBD_ENOMEM: "no_memory",
+    c.NBD_EINVAL: "invalid",
+    c.NBD_ENOSPC: "no_space",
+    c.NBD_EOVERFLOW: "overflow",
+    c.NBD_ENOTSUP: "not_supported",
+    c.NBD_ESHUTDOWN: "shutting_down",
+}
+
 
 def to_nbd(error: BaseException, request: Request) -> tuple[int, str]:
     """

@@ -63,7 +63,9 @@ class NBDFactory(ServerFactory):
         """Count a new connection in, unless there are too many."""
         if len(self.connections) >= self.limits.max_connections:
             self.log.warn("too many connections: {peer} turned away", peer=protocol.peer)
+            self.shared.clients.turn_away("nbd")
             return False
+        self.shared.clients.accept("nbd")
         self.connections.add(protocol)
         return True
 

@@ -7,8 +7,8 @@ that tells an answer given now from one given later. It moves no bytes itself:
 a link receives into `inbox`, calls `serve`, sends what `outbox` holds, and
 calls `serve` again when it has drained.
 
-An answer given now costs no Deferred, and nothing is counted for it. Answers
-given later are counted; at the limits of `Limits` no further request is begun
+An answer given now costs no Deferred, and of it no more is counted than that
+there was one. Answers given later are timed; at the limits of `Limits` no further request is begun
 and the link stops receiving. That, with a full outbox, is the back-pressure.
 """
 
@@ -29,7 +29,7 @@ from gateway.nbd import constants as c
 from gateway.nbd.changes import runs_since
 from gateway.nbd.complaints import Complaints
 from gateway.nbd.contexts import Context, status_words
-from gateway.nbd.errnos import to_nbd
+from gateway.nbd.errnos import WORDS, to_nbd
 from gateway.nbd.inbox import Inbox
 from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
@@ -39,6 +39,7 @@ from gateway.nbd.requests import Request
 from gateway.nbd.shared import Shared
 from gateway.nbd.terms import Terms
 from gateway.nbd.zeroing import PIECE, write_zeroes
+from gateway.traffic import REFUSED, Traffic
 
 #: Seconds after which other connections have their turn.
 _TURN = 0.001
@@ -60,6 +61,7 @@ class Session:
     Attributes:
         inbox, outbox: for the link to fill and to empty.
         requests: how many were begun.
+        traffic: the same by kind, and what became of them.
     """
 
     log = Logger()
@@ -78,6 +80,7 @@ class Session:
         self._shared = shared
         self.outbox = Outbox()
         self.requests = 0
+        self.traffic = Traffic()
         self._terms = terms
         self._export = export
         self._limits = limits
@@ -126,6 +129,7 @@ class Session:
         """Answers with whether time ran out before requests did."""
         clock = self._shared.clock
         next_request = self.inbox.next_request
+        requests, sizes = self.traffic.requests, self.traffic.bytes
         while not self.stalled:
             request = next_request()
             if request is None:
@@ -133,10 +137,15 @@ class Session:
             self.requests += 1
             refusal = request.refusal
             if refusal is not None:
+                requests[REFUSED] += 1
+                self.traffic.fail(WORDS[refusal.errno])
                 self._replies.failed(request, refusal.errno, refusal.text)
             else:
+                command = request.type
+                requests[command] += 1
+                sizes[command] += request.length
                 try:
-                    _COMMANDS[request.type](self, request)
+                    _COMMANDS[command](self, request)
                 except Exception:
                     self._fail(Failure(), request)
             if clock() >= until:
@@ -317,10 +326,16 @@ class Session:
             return
         self._in_flight += 1
         self._in_flight_bytes += cost
-        result.addBoth(self._arrived, request, answer, cost)
+        self.traffic.waiting[request.type] += 1
+        result.addBoth(self._arrived, request, answer, cost, self._shared.clock())
 
     def _arrived(
-        self, result: Any, request: Request, answer: Callable[[Any, Request], None], cost: int
+        self,
+        result: Any,
+        request: Request,
+        answer: Callable[[Any, Request], None],
+        cost: int,
+        begun: float,
     ) -> None:
         self._in_flight -= 1
         self._in_flight_bytes -= cost
@@ -328,6 +343,7 @@ class Session:
             if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
                 self.log.failure("request failed after its client left", result)
             return
+        self.traffic.answered(request.type, self._shared.clock() - begun)
         if not isinstance(result, Failure):
             try:
                 answer(result, request)
@@ -351,6 +367,7 @@ class Session:
                 self.log.error(
                     "{request} failed: {text}{more}", request=request, text=text, more=more
                 )
+        self.traffic.fail(WORDS[errno])
         self._replies.failed(request, errno, text)
 
     def _wait_for_room(self) -> Deferred[None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.polling import Polling
+from gateway.traffic import Connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,10 @@ class Shared:
         clock: seconds that only ever go on; a reactor's clock can be set back.
         polling: who may ask its socket on.
         payload_memory: lends buffers for long payloads.
+        clients: who is connected, and what was done.
     """
 
     clock: Callable[[], float] = time.monotonic
     polling: Polling = field(default_factory=Polling)
     payload_memory: PayloadMemory = field(default_factory=PayloadMemory)
+    clients: Connections = field(default_factory=lambda: Connections(time.time))
