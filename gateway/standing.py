@@ -160,7 +160,7 @@ class GatewayStanding:
         yield Sample(m.BUILD, 1, (__version__, _installed("twisted"), _installed("boto3")))
         yield Sample(m.STARTED, self.started)
         yield Sample(m.RELOADED, self.reloaded)
-        yield Sample(m.RELOAD_OK, not self.reload_failed)
+        yield Sample(m.RELOAD_OK, int(not self.reload_failed))
         listeners = {} if self.listeners is None else self.listeners.listeners
         for name, listener in listeners.items():
             expires = getattr(listener.spec.server_tls, "expires", None)
@@ -170,7 +170,7 @@ class GatewayStanding:
     def _of_exports(self) -> Iterator[Sample]:
         for offer in self._offers():
             export = offer.export
-            yield Sample(m.EXPORT_UP, export is not None, (offer.name,))
+            yield Sample(m.EXPORT_UP, int(export is not None), (offer.name,))
             if export is None:
                 continue
             yield Sample(m.EXPORT_SIZE, export.info.size, (offer.name,))

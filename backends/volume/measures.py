@@ -62,8 +62,8 @@ def _volume(parts: Attachment) -> Iterator[Sample]:
     yield Sample(m.VOLUME_DIRTY, parts.recent.held)
     yield Sample(m.VOLUME_OLDEST_DIRTY, committer.oldest)
     yield Sample(m.VOLUME_OBJECTS, len(parts.stored.objects))
-    yield Sample(m.VOLUME_FENCED, isinstance(failure, Fenced))
-    yield Sample(m.VOLUME_FAILED, failure is not None and not isinstance(failure, Closed))
+    yield Sample(m.VOLUME_FENCED, int(isinstance(failure, Fenced)))
+    yield Sample(m.VOLUME_FAILED, int(failure is not None and not isinstance(failure, Closed)))
     yield Sample(m.GC_MOVED, parts.collector.moved)
     yield Sample(m.CRC_ERRORS, parts.fetcher.damaged)
     yield Sample(m.ZERO_AVOIDED, parts.writer.zeroes)
@@ -71,7 +71,7 @@ def _volume(parts: Attachment) -> Iterator[Sample]:
     if journaling is not None:
         flushed = max(flushed, journaling.last_flush)
         yield Sample(m.JOURNAL_USED, journaling.journal.used)
-        yield Sample(m.JOURNAL_FAILED, journaling.failed)
+        yield Sample(m.JOURNAL_FAILED, int(journaling.failed))
     yield Sample(m.LAST_FLUSH, flushed)
 
 

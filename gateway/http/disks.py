@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from gateway.errors import ExportUnavailable, UnknownExport
+from gateway.errors import ExportUnavailable, StorageError, Unavailable, UnknownExport
 from gateway.http.answers import Refusal
 from gateway.interfaces import IExport, IExportSource, IVolume
 from gateway.traffic import READ, Connections, Traffic
@@ -103,22 +103,35 @@ class Disks:
         return offer
 
 
-async def read(export: IExport, traffic: Traffic, offset: int, length: int) -> bytes:
+async def read(
+    export: IExport, traffic: Traffic, offset: int, length: int, clock: Callable[[], float]
+) -> bytes:
     """
     Read a piece, and count it.
+
+    Args:
+        clock: seconds.
 
     Raises:
         StorageError: it cannot be read.
     """
     traffic.requests[READ] += 1
+    traffic.bytes[READ] += length
     try:
         result = export.read(offset, length)
-        data = await result if isinstance(result, Deferred) else result
-    except Exception:
+        if isinstance(result, Deferred):
+            traffic.waiting[READ] += 1
+            begun = clock()
+            try:
+                result = await result
+            finally:
+                traffic.answered(READ, clock() - begun)
+        if len(result) != length:
+            raise Unavailable(f"read of {length} bytes at {offset} returned {len(result)}")
+    except StorageError:
         traffic.fail("io")
         raise
-    traffic.bytes[READ] += length
-    return data if isinstance(data, bytes) else bytes(data)
+    return result if isinstance(result, bytes) else bytes(result)
 
 
 class Turns:

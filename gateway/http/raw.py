@@ -28,6 +28,7 @@ async def raw(disks: Disks, request: Any, name: str) -> None:
     Raises:
         Refusal: nothing was sent.
     """
+    clock = disks.reactor.seconds
     tag = await disks.tag(request, name)
     async with disks.opened(request, name) as (export, traffic):
         size = export.info.size
@@ -52,7 +53,7 @@ async def raw(disks: Disks, request: Any, name: str) -> None:
         end = start + length
         try:
             # Before anything is sent, so that a disk that cannot be read gets an answer.
-            piece = await read(export, traffic, start, _piece(start, end))
+            piece = await read(export, traffic, start, _piece(start, end), clock)
         except StorageError as error:
             raise Refusal(
                 503, "unavailable", f"{name[:100]!r} cannot be read at {start}: {error}"
@@ -66,7 +67,7 @@ async def raw(disks: Disks, request: Any, name: str) -> None:
                     break
                 # Not read before it can be sent.
                 await body.room()
-                piece = await read(export, traffic, start, _piece(start, end))
+                piece = await read(export, traffic, start, _piece(start, end), clock)
         except ConnectionLost:
             return
         except StorageError as error:
