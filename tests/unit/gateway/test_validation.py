@@ -17,6 +17,7 @@ from gateway.errors import ConfigurationError
 from gateway.exports import ExportTable
 from gateway.listeners import NBDFactories
 from gateway.providers import Providers
+from gateway.traffic import Connections
 from tests.certificates import make_certificates
 from tests.unit.gateway.fakes import FakeProvider, resources
 
@@ -237,7 +238,7 @@ def test_a_factory_is_made_without_reading_a_file_again(tmp_path: Path) -> None:
     )
     (listener,) = check(text).listeners
     shutil.rmtree(tmp_path)
-    factory = NBDFactories()(listener, ExportTable(resources()), None, 30.0)
+    factory = NBDFactories(Connections(lambda: 0.0))(listener, ExportTable(resources()), None, 30.0)
     assert factory.tls is listener.server_tls is not None
 
 
@@ -347,3 +348,45 @@ def test_the_summary_names_exports_and_listeners() -> None:
         "export b: fake; 4096 bytes at nowhere; TLS only",
         "listen nbd: nbd on tcp:10809:interface=127.0.0.1; exports *; tls off",
     ]
+
+
+def _http(*lines: str, endpoint: str = "tcp:80:interface=127.0.0.1") -> str:
+    head = f"[listen:admin]\nprotocol = http\nendpoint = {endpoint}\n"
+    return EXPORT + head + "".join(f"{line}\n" for line in lines)
+
+
+def test_http_on_loopback_needs_nothing() -> None:
+    """It only shows what is there."""
+    (listener,) = check(_http()).listeners
+    assert (listener.protocol, listener.token) == ("http", None)
+
+
+def test_http_beyond_this_machine_needs_token_and_tls(tmp_path: Path) -> None:
+    """Both are said at once."""
+    found = "\n".join(problems(_http(endpoint="tcp:80")))
+    assert "token_file: missing, as other machines can reach" in found
+    assert "expected tls = require" in found
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    token.chmod(0o600)
+    text = _http(f"token_file = {token}", "allow_insecure = yes", endpoint="tcp:80")
+    (listener,) = check(text).listeners
+    assert listener.token == b"0123456789abcdef"
+    assert "0123456789abcdef" not in repr(listener)
+
+
+def test_a_token_is_for_http_alone(tmp_path: Path) -> None:
+    """NBD has no place for one; a file that others can read is refused."""
+    assert "expected protocol = http" in problems(LISTEN + f"token_file = {tmp_path}\n" + EXPORT)[0]
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    token.chmod(0o644)
+    assert "expected 0600" in problems(_http(f"token_file = {token}"))[0]
+
+
+def test_http_has_tls_or_not(tmp_path: Path) -> None:
+    """There is no way to ask for it later."""
+    make_certificates(tmp_path)
+    certificate = [f"tls_{key} = {tmp_path}/server-{key[:4]}.pem" for key in ("certificate", "key")]
+    certificate[1] = f"tls_key = {tmp_path}/server-key.pem"
+    assert "got allow, expected off or require" in problems(_http("tls = allow", *certificate))[0]

@@ -1,0 +1,147 @@
+"""What an open volume tells of itself."""
+
+from __future__ import annotations
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from backends.objects.contract import Exists, NotFound
+from backends.objects.counting import CountingStore
+from backends.objects.memory import MemoryStore
+from backends.volume.frame_cache import FrameCache
+from backends.volume.measures import VolumeMeasures
+from gateway import measures as m
+from gateway.errors import Closed, Fenced, Unavailable
+from gateway.info import MIB
+from gateway.measures import IMeasured
+from tests.doubles.held_store import HeldStore
+from tests.doubles.volumes import VolumeHost
+
+SIZE = 64 * MIB
+
+
+class Lab:
+    """A volume of 64 MiB whose store answers when the test says so."""
+
+    def __init__(self):
+        self.store = HeldStore(MemoryStore(), ())
+        self.host = VolumeHost(store=self.store)
+        self.volume = self.host.new(SIZE)
+        self.told = VolumeMeasures(
+            CountingStore(MemoryStore()), FrameCache(MIB), None, self.volume.parts
+        )
+
+    def value(self, measure, *labels):
+        """As it is now."""
+        (found,) = [
+            sample.value
+            for sample in self.told.measures()
+            if (sample.measure, sample.labels) == (measure, labels)
+        ]
+        return found
+
+
+@pytest.fixture
+def lab():
+    return Lab()
+
+
+def test_it_is_what_the_law_says(lab):
+    """
+    Every method with its arguments, and nothing beside the vocabulary.
+    """
+    assert verifyObject(IMeasured, lab.told)
+    samples = list(lab.told.measures())
+    assert {sample.measure for sample in samples} <= {*m.STORAGE}
+    assert len({(sample.measure, sample.labels) for sample in samples}) == len(samples)
+    for sample in samples:
+        assert len(sample.labels) == len(sample.measure.labels) - 1
+        for label, value in zip(sample.measure.labels[1:], sample.labels, strict=True):
+            assert value in m.LABELS[label]
+
+
+def test_the_oldest_change_that_is_not_stored_has_an_age(lab):
+    """
+    It is what is lost with the machine: the alert to begin with.
+    """
+    assert lab.value(m.VOLUME_OLDEST_DIRTY) == 0
+    lab.store.holds.add("put")
+    lab.volume.write(0, b"x" * 4096, False)
+    lab.host.clock.advance(1.0)
+    lab.volume.write(MIB, b"y" * 4096, False)
+    assert lab.value(m.VOLUME_OLDEST_DIRTY) == 1.0
+    assert lab.value(m.VOLUME_DIRTY) >= 8192
+    flushed = lab.volume.flush()
+    lab.host.clock.advance(4.0)
+    assert lab.value(m.VOLUME_OLDEST_DIRTY) == 5.0
+    assert lab.value(m.LAST_FLUSH) == 0
+    lab.store.holds.clear()
+    lab.store.answer_all()
+    lab.host.settle(flushed)
+    assert lab.value(m.VOLUME_OLDEST_DIRTY) == 0
+    assert lab.value(m.LAST_FLUSH) > 0
+
+
+def test_zeroes_that_cost_nothing_are_counted(lab):
+    """
+    Written ones and such as were asked for.
+    """
+    lab.volume.write(0, bytes(65536), False)
+    lab.volume.write_zeroes(MIB, MIB, True, False, True)
+    assert lab.value(m.ZERO_AVOIDED) == 65536 + MIB
+
+
+@pytest.mark.parametrize(
+    ("failure", "fenced", "failed", "trouble"),
+    [
+        (None, 0, 0, None),
+        (Fenced("another has it"), 1, 1, "another has it"),
+        (Unavailable("gone"), 0, 1, "gone"),
+        (Closed("closed"), 0, 0, None),
+    ],
+)
+def test_trouble_is_told(lab, failure, fenced, failed, trouble):
+    """
+    Being closed is none.
+    """
+    if failure is not None:
+        lab.volume.parts.condition.fail(failure)
+    assert (lab.value(m.VOLUME_FENCED), lab.value(m.VOLUME_FAILED)) == (fenced, failed)
+    assert lab.told.trouble() == trouble
+
+
+def test_requests_are_told_by_outcome_and_timed():
+    """
+    Each attempt is money; a name that is taken is a conflict.
+    """
+    now = [0.0]
+    store = HeldStore(MemoryStore(), ())
+    counting = CountingStore(store, lambda: now[0])
+    told = VolumeMeasures(counting, FrameCache(MIB))
+    store.holds.add("put")
+    counting.put("a", [b"12345"], True)
+    now[0] = 0.2
+    store.holds.clear()
+    store.answer_all()
+    counting.put("a", [b"1"], True).addErrback(lambda failure: failure.trap(Exists))
+    counting.get("b", 0, 1).addErrback(lambda failure: failure.trap(NotFound))
+    found = {(sample.measure, *sample.labels): sample.value for sample in told.measures()}
+    assert found[m.S3_REQUESTS, "put", "ok"] == 1
+    assert found[m.S3_REQUESTS, "put", "exists"] == found[m.S3_CONFLICTS,] == 1
+    assert found[m.S3_REQUESTS, "get", "not_found"] == 1
+    assert found[m.S3_REQUESTS, "get", "ok"] == 0
+    assert found[m.S3_BYTES, "up"] == 5
+    seconds = found[m.S3_SECONDS, "put"]
+    assert (sum(seconds.counts), seconds.sum) == (2, 0.2)
+    assert seconds.counts[seconds.bounds.index(0.25)] == 1
+
+
+def test_a_volume_that_is_only_read_tells_of_its_store_and_caches():
+    """
+    There is nothing dirty to tell of.
+    """
+    told = VolumeMeasures(CountingStore(MemoryStore()), FrameCache(MIB))
+    measures = {sample.measure for sample in told.measures()}
+    assert m.CACHE_BYTES in measures
+    assert m.VOLUME_DIRTY not in measures
+    assert told.trouble() is None
