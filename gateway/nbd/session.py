@@ -327,7 +327,8 @@ class Session:
         self._in_flight += 1
         self._in_flight_bytes += cost
         self.traffic.waiting[request.type] += 1
-        result.addBoth(self._arrived, request, answer, cost, self._shared.clock())
+        clock = self._shared.clock
+        result.addBoth(self._arrived, request, answer, cost, clock, clock())
 
     def _arrived(
         self,
@@ -335,6 +336,7 @@ class Session:
         request: Request,
         answer: Callable[[Any, Request], None],
         cost: int,
+        clock: Callable[[], float],
         begun: float,
     ) -> None:
         self._in_flight -= 1
@@ -343,7 +345,7 @@ class Session:
             if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
                 self.log.failure("request failed after its client left", result)
             return
-        self.traffic.answered(request.type, self._shared.clock() - begun)
+        self.traffic.answered(request.type, clock() - begun)
         if not isinstance(result, Failure):
             try:
                 answer(result, request)

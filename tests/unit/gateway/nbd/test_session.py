@@ -12,12 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from backends.memory import MemoryProvider
+from gateway.errors import Unavailable
 from gateway.info import MIB
 from gateway.interfaces import Resources
 from gateway.nbd.limits import Limits
 from gateway.nbd.session import Session
 from gateway.nbd.shared import Shared
 from gateway.nbd.terms import STRUCTURED, Terms, transmission_flags
+from gateway.traffic import OPS
 
 REQUEST = struct.Struct(">IHHQQI")
 READ, WRITE = 0, 1
@@ -162,3 +164,41 @@ def test_a_dead_session_is_freed_without_the_garbage_collector() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_what_is_asked_for_is_counted() -> None:
+    """By kind and by bytes, with what was refused and why."""
+    desk = Desk()
+    desk.receive(request(WRITE, 0, 4096) + bytes(4096) + request(READ, 0, 512) * 2)
+    desk.receive(request(READ, 64 * MIB, 512) + request(77, 0, 0))
+    traffic = desk.session.traffic
+    kinds = [traffic.requests[OPS.index(op)] for op in ("write", "read", "refused")]
+    assert kinds == [1, 2, 2]
+    assert (traffic.bytes_written, traffic.bytes_read) == (4096, 1024)
+    assert traffic.errors == {"invalid": 2}
+    assert traffic.in_flight == 0
+
+
+def test_only_what_waits_is_timed() -> None:
+    """From its begin to storage's answer, failures as well."""
+    desk = Desk()
+    waiting: list[Deferred[Any]] = []
+
+    def later(offset: int, length: int) -> Deferred[Any]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    desk.receive(request(READ, 0, 512))
+    desk.session._export = desk.export = type("Export", (), {
+        "read_into": staticmethod(lambda offset, buffer: False),
+        "read": staticmethod(later),
+    })()  # fmt: skip
+    desk.receive(request(READ, 0, 512) * 2)
+    traffic = desk.session.traffic
+    assert (traffic.in_flight, sum(traffic.latencies(READ))) == (2, 1)
+    desk.clock.now += 0.3
+    waiting[0].callback(bytes(512))
+    waiting[1].errback(Unavailable("gone"))
+    assert traffic.latencies(READ) == [1, 0, 0, 0, 0, 2, 0, 0, 0, 0]
+    assert round(traffic.seconds[READ], 6) == 0.6
+    assert (traffic.in_flight, traffic.errors) == (0, {"io": 1})
