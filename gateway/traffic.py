@@ -232,9 +232,12 @@ class Connections:
     def total_of(self, account: str) -> Traffic:
         """All that was ever done on one export of the configuration."""
         total = Traffic()
-        for (export, _), traffic in self.totals().items():
+        for (export, _), traffic in self._past.items():
             if export == account:
                 total.add(traffic)
+        for one in self.current:
+            if one.account == account:
+                total.add(one.traffic)
         return total
 
     def forget(self, accounts: set[str]) -> None:

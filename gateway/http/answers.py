@@ -32,8 +32,21 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
 
+def is_gone(request: Any) -> bool:
+    """Whether the client has left; nothing can be sent any more."""
+    return request.channel is None
+
+
+def finish(request: Any) -> None:
+    """Headers alone, or the end of what was written."""
+    if not is_gone(request):
+        request.finish()
+
+
 def send(request: Any, body: bytes, kind: bytes, status: int = 200) -> None:
-    """The whole answer, which may not be kept."""
+    """The whole answer, which may not be kept; nothing if nobody waits for it."""
+    if is_gone(request):
+        return
     request.setResponseCode(status)
     request.setHeader(b"content-type", kind)
     request.setHeader(b"content-length", b"%d" % len(body))

@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import deferLater
 
 from gateway.errors import ExportUnavailable, StorageError, Unavailable, UnknownExport
-from gateway.http.answers import Refusal
+from gateway.http.answers import Refusal, is_gone
 from gateway.interfaces import IExport, IExportSource, IVolume
 from gateway.traffic import READ, Connections, Traffic
 
@@ -135,14 +136,22 @@ async def read(
 
 
 class Turns:
-    """Lets others have their turn in long work."""
+    """Lets others have their turn in long work for one request."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, request: Any) -> None:
         self._reactor = reactor
+        self._request = request
         self._end = reactor.seconds() + _TURN
 
     async def rest(self) -> None:
-        """Wait for another turn of the reactor if this one was long."""
+        """
+        Wait for another turn of the reactor if this one was long.
+
+        Raises:
+            ConnectionLost: nobody waits for what comes of it.
+        """
+        if is_gone(self._request):
+            raise ConnectionLost
         if self._reactor.seconds() >= self._end:
             await deferLater(self._reactor, 0)
             self._end = self._reactor.seconds() + _TURN

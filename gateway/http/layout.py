@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 
 from gateway.errors import StorageError
-from gateway.http.answers import JSON, Refusal, argument, number, send_json
+from gateway.http.answers import JSON, Refusal, argument, finish, number, send_json
 from gateway.http.disks import Disks, Turns, now
 from gateway.http.sending import Body
 from gateway.info import MAX_EXPORT_SIZE
@@ -60,13 +60,13 @@ async def extents(disks: Disks, request: Any, name: str) -> None:
                     "not-found",
                     f"since: {name[:100]!r} knows no changes since {since[:100]!r}",
                 )
-            runs = _changed(export, since, start, start + length, disks.reactor)
+            runs = _changed(export, since, start, start + length, disks.reactor, request)
         else:
-            runs = _allocated(export, start, start + length, disks.reactor)
+            runs = _allocated(export, start, start + length, disks.reactor, request)
         request.setHeader(b"content-type", JSON)
         request.setHeader(b"cache-control", b"no-store")
         if request.method == b"HEAD":
-            request.finish()
+            finish(request)
             return
         await _send(disks, request, name, _merged(runs), limit)
 
@@ -86,7 +86,7 @@ async def layout(disks: Disks, request: Any, name: str) -> None:
         count = -(-size // cell)
         data, zero, hole = [0] * count, [0] * count, [0] * count
         try:
-            async for start, length, state in _allocated(export, 0, size, disks.reactor):
+            async for start, length, state in _allocated(export, 0, size, disks.reactor, request):
                 kind = hole if state["hole"] else zero if state["zero"] else data
                 _fill(kind, start, start + length, cell)
         except StorageError as error:
@@ -114,8 +114,10 @@ def _fill(kind: list[int], start: int, end: int, cell: int) -> None:
     kind[last] += end - last * cell
 
 
-async def _allocated(export: IExport, start: int, end: int, reactor: Any) -> AsyncIterator[_Run]:
-    turns = Turns(reactor)
+async def _allocated(
+    export: IExport, start: int, end: int, reactor: Any, request: Any
+) -> AsyncIterator[_Run]:
+    turns = Turns(reactor, request)
     while start < end:
         for extent in await now(export.extents(start, end - start, False)):
             length = min(extent.length, end - start)
@@ -127,9 +129,9 @@ async def _allocated(export: IExport, start: int, end: int, reactor: Any) -> Asy
 
 
 async def _changed(
-    export: Any, since: str, start: int, end: int, reactor: Any
+    export: Any, since: str, start: int, end: int, reactor: Any, request: Any
 ) -> AsyncIterator[_Run]:
-    turns = Turns(reactor)
+    turns = Turns(reactor, request)
     while start < end:
         for change in await now(export.changed(since, start, end - start, False)):
             length = min(change.length, end - start)

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.web.http import CACHED
 
 from gateway.errors import StorageError
-from gateway.http.answers import Refusal
+from gateway.http.answers import Refusal, finish
 from gateway.http.disks import Disks, read
 from gateway.http.ranges import Unsatisfiable, one_range
 from gateway.http.sending import Body
@@ -37,7 +37,7 @@ async def raw(disks: Disks, request: Any, name: str) -> None:
         if tag is None:
             request.setHeader(b"cache-control", b"no-store")
         elif request.setETag(b'"' + tag + b'"') is CACHED:
-            request.finish()
+            finish(request)
             return
         wanted = _wanted(request, size, tag)
         start, length = (0, size) if wanted is None else wanted
@@ -48,7 +48,7 @@ async def raw(disks: Disks, request: Any, name: str) -> None:
             )
         request.setHeader(b"content-length", b"%d" % length)
         if request.method == b"HEAD" or not length:
-            request.finish()
+            finish(request)
             return
         end = start + length
         try:

@@ -10,6 +10,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.http.answers import is_gone
+
 #: Seconds in which a client has to take something of an answer.
 STALLED = 300.0
 
@@ -28,8 +30,10 @@ class Body:
         self._request = request
         self._reactor = reactor
         self._paused = False
-        self._gone = False
+        self._gone = is_gone(request)
         self._waiting: Deferred[None] | None = None
+        if self._gone:
+            return
         request.notifyFinish().addBoth(self._finished)
         request.registerProducer(self, True)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -20,7 +21,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from gateway.http.answers import TEXT, Refusal, refuse, send, send_json
+from gateway.http.answers import TEXT, Refusal, is_gone, refuse, send, send_json
 from gateway.http.disks import Disks
 from gateway.http.exposition import encode
 from gateway.http.guard import SAFE, Guard
@@ -72,8 +73,6 @@ class Paths(Resource):
         self._parts = parts
 
     def render(self, request: Any) -> Any:
-        gone: list[object] = []
-        request.notifyFinish().addBoth(gone.append)
         try:
             self._parts.guard.admit(request)
             answering = self._route(request)
@@ -84,7 +83,7 @@ class Paths(Resource):
             return self._parts.operators.render(request)
         if isinstance(answering, Resource):
             return answering.render(request)
-        Deferred.fromCoroutine(answering).addErrback(self._failed, request, gone)
+        Deferred.fromCoroutine(answering).addErrback(self._failed, request)
         return NOT_DONE_YET
 
     def _route(self, request: Any) -> Any:
@@ -123,12 +122,14 @@ class Paths(Resource):
             raise Refusal(405, "method-not-allowed", f"got {method}, expected GET or HEAD", allow)
         return only_read(request)
 
-    def _failed(self, failure: Failure, request: Any, gone: list[object]) -> None:
+    def _failed(self, failure: Failure, request: Any) -> None:
         refusal = failure.value
+        if isinstance(refusal, ConnectionLost):
+            return
         if not isinstance(refusal, Refusal):
             self._log.failure("a request over HTTP failed", failure=failure)
             refusal = Refusal(500, "failed", "the gateway failed, see its log")
-        if gone:
+        if is_gone(request):
             return
         if request.startedWriting:
             request.channel.forceAbortClient()
@@ -150,14 +151,10 @@ class Paths(Resource):
 
     async def _metrics(self, request: Any) -> None:
         accept = (request.getHeader(b"accept") or b"").decode("latin-1")
-        gone = request.notifyFinish()
-        left: list[object] = []
-        gone.addErrback(left.append)
         # The numbers are read here, between two turns; the text takes longer than that.
         samples = self._parts.standing.samples()
         body, kind = await self._parts.in_thread(encode, accept, samples)
-        if not left:
-            send(request, body, kind.encode())
+        send(request, body, kind.encode())
 
     async def _connections(self, request: Any) -> None:
         send_json(request, {"connections": self._parts.standing.connections()})

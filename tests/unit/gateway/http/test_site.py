@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -179,6 +181,25 @@ def test_a_client_that_leaves_is_forgotten() -> None:
     protocol.connectionLost(Failure(ConnectionDone()))
     disk.reads[1][2].callback(bytes(PIECE))
     assert (offer.users, len(disk.reads), web.clients.current) == (0, 2, {})
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("view", ["raw", "map", "extents", "extents?context=changed&since=x"])
+def test_a_client_that_leaves_early_is_no_failure(method: str, view: str) -> None:
+    """Whatever it waited for: nothing is logged, and the export is given back."""
+    web = Web()
+    web.volume.take_snapshot("x")
+    opening: Deferred[Any] = Deferred()
+    web.table.apply([spec("late", FakeProvider("late", now=opening))], None)
+    protocol, transport = web.connect()
+    protocol.dataReceived(wire(f"/v1/exports/late/{view}", method))
+    protocol.connectionLost(Failure(ConnectionDone()))
+    with capturedLogs() as logs:
+        opening.callback(web.volume)
+        web.clock.pump([0.0] * 5)
+    assert transport.value() == b""
+    assert not [log for log in logs if log.get("log_failure")]
+    assert web.table.offers()[0].users == 0
 
 
 def test_a_client_that_takes_nothing_is_cut_off() -> None:
