@@ -9,6 +9,7 @@ and no read sees half of one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -16,8 +17,12 @@ from twisted.python.failure import Failure
 
 from backends.file.lanes import WIDTH, Lanes
 from backends.file.overlaps import Overlaps
+from gateway.stages import Told
 
 T = TypeVar("T")
+
+#: Seconds; what took less is no reason for anything to be slow.
+_NOTABLE = 0.001
 
 
 class Entry:
@@ -103,18 +108,31 @@ class InFlight:
                 before anything that waited begins; its result is the answer.
             prepare: called on the reactor right before the thread starts.
         """
-        answer: Deferred[T] = Deferred()
+        answer: Told[T] = Told()
+        stages = answer.stages
+        since = monotonic()
 
         def begin() -> None:
+            if earlier:
+                tell("order")
             self._lanes.enter(start)
 
+        def tell(stage: str) -> None:
+            nonlocal since
+            now = monotonic()
+            if now - since >= _NOTABLE:
+                stages.add(stage, now - since)
+            since = now
+
         def start() -> None:
+            tell("queue")
             if prepare is not None:
                 prepare()
             self.lock_holders += entry.holds_lock
             self._call_in_thread(work).addBoth(finish)
 
         def finish(result: Any) -> None:
+            tell("disk")
             self.lock_holders -= entry.holds_lock
             concluded: Any
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from backends.volume import journal_records
@@ -14,6 +13,7 @@ from backends.volume.units import SECTOR
 from backends.volume.values import ZERO
 from gateway.errors import Closed, Unavailable
 from gateway.interfaces import Buffer, NowOrLater
+from gateway.stages import stage, told
 
 
 class Journaling:
@@ -55,11 +55,12 @@ class Journaling:
         journal = self.journal
         if journal.failure is None and journal.durable == journal.last:
             return None
-        return Deferred.fromCoroutine(self._sync(to_the_store))
+        return told(self._sync(to_the_store))
 
     async def _sync(self, to_the_store: Callable[[], NowOrLater[None]]) -> None:
         try:
-            return await self.journal.sync()
+            with stage("journal"):
+                return await self.journal.sync()
         except Unavailable as failure:
             if not self._failed:
                 self._failed = True

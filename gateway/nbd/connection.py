@@ -84,6 +84,7 @@ class NBDProtocol(Protocol):
     def connectionMade(self) -> None:
         factory = self.factory
         self.peer = _peer_text(self.transport)
+        self.number = next(factory.shared.numbers)
         if not factory.admit(self):
             self._ended = True
             self.transport.abortConnection()
@@ -129,6 +130,7 @@ class NBDProtocol(Protocol):
             self.log.info(
                 "{peer} left export {export} after {requests} requests",
                 peer=self.peer,
+                connection=self.number,
                 export=self._export_name,
                 requests=self.session.requests,
             )
@@ -136,6 +138,7 @@ class NBDProtocol(Protocol):
             self.log.info(
                 "{peer}: no TLS connection came about: {reason}",
                 peer=self.peer,
+                connection=self.number,
                 reason=reason.getErrorMessage(),
             )
         self._link = self.session = None
@@ -254,7 +257,9 @@ class NBDProtocol(Protocol):
         )
 
     def _drop(self, reason: str) -> None:
-        self.log.info("{peer} dropped: {reason}", peer=self.peer, reason=reason)
+        self.log.info(
+            "{peer} dropped: {reason}", peer=self.peer, connection=self.number, reason=reason
+        )
         self._ended = True
         # In order, so that replies sent before still arrive; a client that
         # does not take them is cut off by the timeout.
@@ -263,7 +268,9 @@ class NBDProtocol(Protocol):
     def _timed_out(self) -> None:
         self._timeout = None
         if not self._ended:
-            self.log.info("{peer} dropped: handshake took too long", peer=self.peer)
+            self.log.info(
+                "{peer} dropped: handshake took too long", peer=self.peer, connection=self.number
+            )
         self._ended = True
         self.transport.abortConnection()
 
@@ -281,6 +288,7 @@ class NBDProtocol(Protocol):
         self.log.info(
             "{peer} uses export {export} ({framing} replies)",
             peer=self.peer,
+            connection=self.number,
             export=event.name,
             framing=event.terms.framing,
         )
@@ -290,7 +298,7 @@ class NBDProtocol(Protocol):
         else:
             link = TransportLink(factory.reactor, self.transport)
         self._link = link
-        self.session = Session(
+        session = self.session = Session(
             event.terms,
             self._opened[event.name][1],
             self._handshake.unparsed(),
@@ -299,6 +307,7 @@ class NBDProtocol(Protocol):
             factory.reactor,
             link.progress,
         )
+        session.about = {"export": event.name, "connection": self.number, "peer": self.peer}
         if factory.shutting_down:
             self.session.shut_down()
         self._release_all_but(event.name)
