@@ -20,6 +20,7 @@ from gateway.exports import ExportTable
 from gateway.nbd.limits import Limits
 from gateway.nbd.server import NBDFactory
 from gateway.nbd.shared import Shared
+from gateway.slow import SlowOperations
 
 #: Makes what speaks a protocol behind a listener. The last argument is how many
 #: seconds there are for what is in flight when it stops.
@@ -33,8 +34,8 @@ class CannotListen(Exception):
 class NBDFactories:
     """Makes the NBD factories of one gateway; all of them share what there is one of."""
 
-    def __init__(self) -> None:
-        self._shared = Shared()
+    def __init__(self, slow: SlowOperations | None = None) -> None:
+        self._shared = Shared(slow=slow)
 
     def __call__(
         self, spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
@@ -53,9 +54,14 @@ class NBDFactories:
         )
 
 
-def factories() -> dict[str, MakeFactory]:
-    """For one gateway: how to speak each protocol."""
-    return {"nbd": NBDFactories()}
+def factories(slow: SlowOperations | None = None) -> dict[str, MakeFactory]:
+    """
+    For one gateway: how to speak each protocol.
+
+    Args:
+        slow: is told of the requests that storage answered later.
+    """
+    return {"nbd": NBDFactories(slow)}
 
 
 class Doorway(ServerFactory):

@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from gateway.activation import Inherited
@@ -26,7 +28,11 @@ from gateway.listener_table import ListenerTable
 from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
 from gateway.listeners import factories as make_factories
 from gateway.patience import Patience
+from gateway.slow import SlowOperations
+from gateway.standing import Standing
+from gateway.systemd import NotifySocket, Supervised
 from gateway.threads import StorageThreads
+from gateway.versions import versions
 
 #: Seconds for what takes none unless there is a fault.
 _GRACE = 5.0
@@ -61,6 +67,8 @@ class Gateway(Service):
         factories: dict[str, MakeFactory] | None = None,
         set_signal: Callable[[int, Any], Any] = signal.signal,
         make_pool: Callable[..., Any] = StorageThreads,
+        supervisor: NotifySocket | None = None,
+        bring_log: Callable[[Componentized], None] = lambda application: None,
     ) -> None:
         """
         Args:
@@ -70,6 +78,8 @@ class Gateway(Service):
             prepare: called first of all when the service starts.
             announce: called when everything listens.
             reactor: by default the global one, from `startService` on.
+            supervisor: is told how the gateway gets on; nobody by default.
+            bring_log: gives the application that the service is put into its log.
         """
         self._configuration = configuration
         self._inherited = inherited
@@ -77,7 +87,10 @@ class Gateway(Service):
         self._prepare = prepare
         self._announce = announce
         self._reactor = reactor
-        self._factories = make_factories() if factories is None else factories
+        self._slow = SlowOperations(configuration.slow_operation, time.monotonic)
+        self._factories = make_factories(self._slow) if factories is None else factories
+        self._supervisor = supervisor or NotifySocket()
+        self._bring_log = bring_log
         self._set_signal = set_signal
         self._make_pool = make_pool
         self._pool: Any = None
@@ -86,12 +99,20 @@ class Gateway(Service):
         self._changing: Deferred[list[str]] | None = None
         self._table: ListenerTable | None = None
         self._admin: AdminSocket | None = None
+        self._standing: Standing | None = None
+        self._supervised: Supervised | None = None
         self.exports: ExportTable | None = None
 
     @property
     def listeners(self) -> dict[str, Listener]:
         """Those that listen, by name."""
         return self._table.listeners if self._table is not None else {}
+
+    def setServiceParent(self, parent: Any) -> None:
+        # Right after this twistd asks its application for a log.
+        if isinstance(parent, Componentized):
+            self._bring_log(parent)
+        Service.setServiceParent(self, parent)
 
     # Start
 
@@ -105,10 +126,13 @@ class Gateway(Service):
 
             self._reactor = reactor
         configuration = self._configuration
+        self._say_what_this_is(configuration)
         self._pool = self._make_pool(0, configuration.threads, "nbdgateway-storage")
         self.exports = ExportTable(
-            Resources(self._reactor, self._call_in_thread, configuration.state_dir)
+            Resources(self._reactor, self._call_in_thread, configuration.state_dir, self._tell)
         )
+        self._standing = Standing(self.exports, lambda: self.listeners)
+        self._supervised = Supervised(self._reactor, self._supervisor, self._standing)
         self._table = ListenerTable(Opener(self._reactor, self._inherited))
         self._admin = AdminSocket(self._reactor, configuration.state_dir, Operations(self.exports))
         try:
@@ -122,11 +146,36 @@ class Gateway(Service):
         self.exports.apply(configuration.exports, configuration.default_export)
         self._let_operators_in(configuration)
         self._set_signal(signal.SIGHUP, self._hung_up)
-        gatherResults(late).addCallback(lambda _: self._all_listen())
+        self._supervised.started()
+        listening = gatherResults(late).addCallback(lambda _: self._all_listen())
+        gatherResults([listening, self.exports.when_tried()]).addCallback(self._is_ready)
 
     def _all_listen(self) -> None:
         if len(self.listeners) == len(self._configuration.listeners):
             self._announce([*self.listeners.values()])
+
+    def _is_ready(self, _: object) -> None:
+        # Not after all when it was stopped meanwhile.
+        if self.running and self._supervised is not None:
+            self._supervised.ready()
+
+    def _say_what_this_is(self, configuration: Configuration) -> None:
+        found = versions()
+        self._log.info(
+            "{versions}; configuration {configuration}; {exports} exports, {listeners} listeners",
+            versions=", ".join(f"{name} {number}" for name, number in found.items()),
+            configuration=configuration.name,
+            exports=len(configuration.exports),
+            listeners=len(configuration.listeners),
+            **found,
+        )
+        for line in configuration.lines():
+            self._log.info("{line}", line=line)
+
+    def _tell(self, export: str, words: str) -> None:
+        """As `Resources.tell`."""
+        if self._standing is not None:
+            self._standing.tell(export, words)
 
     def _bind(self, configuration: Configuration) -> list[Deferred[None]]:
         """Returns those that are not there yet."""
@@ -196,8 +245,9 @@ class Gateway(Service):
 
     async def _stop(self, patience: Patience) -> None:
         assert self._table is not None and self.exports is not None, "started"
-        assert self._admin is not None, "started"
+        assert self._admin is not None and self._supervised is not None, "started"
         self._log.info("stopping")
+        self._supervised.stopping()
         self._admin.stop()
         # A reload that is still reading files finds out by itself that it came too late.
         if self._changing is not None:
@@ -218,6 +268,7 @@ class Gateway(Service):
                     export=name,
                 )
             self._exit_with_status_1()
+        self._supervised.stopped()
         self._pool.stop()
 
     def _exit_with_status_1(self) -> None:
@@ -249,6 +300,8 @@ class Gateway(Service):
             self._reload_again = True
             return
         self._log.info("reading the configuration again")
+        assert self._supervised is not None, "running"
+        self._supervised.reloading()
         self._reloading = Deferred.fromCoroutine(self._reload(self._load))
         self._reloading.addErrback(
             lambda failure: self._log.failure("the reload failed", failure=failure)
@@ -256,6 +309,7 @@ class Gateway(Service):
 
     def _reloaded(self, _: object) -> None:
         self._reloading = None
+        self._is_ready(None)
         if self._reload_again:
             self._reload_again = False
             self.reload()
@@ -293,7 +347,8 @@ class Gateway(Service):
         self._let_operators_in(configuration)
         for line in (*exports, *changes):
             self._log.info("reload: {change}", change=line)
-        for key in ("state_dir", "threads"):
+        self._slow.threshold = configuration.slow_operation
+        for key in ("state_dir", "threads", "log_format"):
             if getattr(configuration, key) != getattr(self._configuration, key):
                 self._log.warn("reload: {key} changes when the gateway is restarted", key=key)
         self._configuration = configuration

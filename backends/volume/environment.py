@@ -13,6 +13,10 @@ from backends.volume.units import OBJECT_BYTES
 from gateway.info import MIB
 
 
+def _to_nobody(words: str) -> None:
+    """The default of `Environment.tell`."""
+
+
 @attrs.frozen
 class Environment:
     """
@@ -26,6 +30,7 @@ class Environment:
         call_in_thread: runs a blocking function elsewhere and answers with a
             ``Deferred`` of its result.
         host: names this machine in what is written to the store.
+        tell: says what opening or closing is busy with; see `gateway.interfaces.Resources`.
     """
 
     clock: Any
@@ -34,6 +39,7 @@ class Environment:
     wall: Callable[[], float]
     call_in_thread: Callable[..., Deferred[Any]]
     host: str
+    tell: Callable[[str], None] = _to_nobody
 
 
 @attrs.frozen(kw_only=True)

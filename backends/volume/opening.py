@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 
 import attrs
@@ -51,8 +52,13 @@ class Storage:
     check: Callable[[IObjectStore], Awaitable[None]]
 
 
-def environment_of(resources: Resources) -> Environment:
-    """The real one: this machine's time, randomness and name."""
+def environment_of(resources: Resources, name: str = "") -> Environment:
+    """
+    The real one: this machine's time, randomness and name.
+
+    Args:
+        name: the export's.
+    """
     return Environment(
         clock=resources.reactor,
         random=Random(),
@@ -60,6 +66,7 @@ def environment_of(resources: Resources) -> Environment:
         wall=time.time,
         call_in_thread=resources.call_in_thread,
         host=socket.gethostname(),
+        tell=partial(resources.tell, name),
     )
 
 
@@ -110,7 +117,7 @@ class _Opening:
         self._settings = settings
         self._read_only = read_only
         self._state_dir = resources.state_dir
-        self._environment = environment_of(resources)
+        self._environment = environment_of(resources, name)
         self._memory = FrameCache(settings.memory_cache)
         self._disk: DiskCache | None = None
         self._source: KeySource | None = None
