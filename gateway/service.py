@@ -29,7 +29,7 @@ from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
 from gateway.listeners import factories as make_factories
 from gateway.patience import Patience
 from gateway.slow import SlowOperations
-from gateway.standing import Standing
+from gateway.status_line import StatusLine
 from gateway.systemd import NotifySocket, Supervised
 from gateway.threads import StorageThreads
 from gateway.versions import versions
@@ -99,7 +99,7 @@ class Gateway(Service):
         self._changing: Deferred[list[str]] | None = None
         self._table: ListenerTable | None = None
         self._admin: AdminSocket | None = None
-        self._standing: Standing | None = None
+        self._status_line: StatusLine | None = None
         self._supervised: Supervised | None = None
         self.exports: ExportTable | None = None
 
@@ -131,8 +131,8 @@ class Gateway(Service):
         self.exports = ExportTable(
             Resources(self._reactor, self._call_in_thread, configuration.state_dir, self._tell)
         )
-        self._standing = Standing(self.exports, lambda: self.listeners)
-        self._supervised = Supervised(self._reactor, self._supervisor, self._standing)
+        self._status_line = StatusLine(self.exports, lambda: self.listeners)
+        self._supervised = Supervised(self._reactor, self._supervisor, self._status_line)
         self._table = ListenerTable(Opener(self._reactor, self._inherited))
         self._admin = AdminSocket(self._reactor, configuration.state_dir, Operations(self.exports))
         try:
@@ -174,8 +174,8 @@ class Gateway(Service):
 
     def _tell(self, export: str, words: str) -> None:
         """As `Resources.tell`."""
-        if self._standing is not None:
-            self._standing.tell(export, words)
+        if self._status_line is not None:
+            self._status_line.tell(export, words)
 
     def _bind(self, configuration: Configuration) -> list[Deferred[None]]:
         """Returns those that are not there yet."""

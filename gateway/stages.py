@@ -105,15 +105,24 @@ class Told(Deferred[T]):
         stages: of the request that it is a part of.
     """
 
-    def __init__(self, canceller: Callable[[Deferred[Any]], None] | None = None) -> None:
+    def __init__(
+        self,
+        canceller: Callable[[Deferred[Any]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(canceller)
-        self.stages = _current.get() or Stages()
+        self.stages = _current.get() or Stages(clock)
 
 
-def told(work: Coroutine[Any, Any, T]) -> Told[T]:
-    """Run ``work`` so that it, and what it begins, tells of its stages."""
+def told(work: Coroutine[Any, Any, T], clock: Callable[[], float] = time.monotonic) -> Told[T]:
+    """
+    Run ``work`` so that it, and what it begins, tells of its stages.
+
+    Args:
+        clock: seconds, rising; that of the request if this is a part of one.
+    """
     running: list[Deferred[T]] = []
-    answer: Told[T] = Told(lambda _: running[0].cancel())
+    answer: Told[T] = Told(lambda _: running[0].cancel(), clock)
     context = copy_context()
     context.run(_current.set, answer.stages)
     running.append(context.run(Deferred.fromCoroutine, work))

@@ -58,6 +58,7 @@ class InFlight:
     Args:
         call_in_thread: as in `gateway.interfaces.Resources`.
         width: how many are in threads at once.
+        clock: seconds, rising.
 
     Attributes:
         count: of the requests. 0 nearly always: ask that before `overlaps`.
@@ -68,6 +69,7 @@ class InFlight:
     __slots__ = (
         "_call_in_thread",
         "_changes",
+        "_clock",
         "_lanes",
         "_reads",
         "_when_idle",
@@ -75,7 +77,13 @@ class InFlight:
         "lock_holders",
     )
 
-    def __init__(self, call_in_thread: Callable[..., Deferred[Any]], width: int = WIDTH) -> None:
+    def __init__(
+        self,
+        call_in_thread: Callable[..., Deferred[Any]],
+        width: int = WIDTH,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._clock = clock
         self._call_in_thread = call_in_thread
         self._lanes = Lanes(width)
         self._when_idle: Callable[[], None] | None = None
@@ -110,7 +118,8 @@ class InFlight:
         """
         answer: Told[T] = Told()
         stages = answer.stages
-        since = monotonic()
+        clock = self._clock
+        since = clock()
 
         def begin() -> None:
             if earlier:
@@ -119,7 +128,7 @@ class InFlight:
 
         def tell(stage: str) -> None:
             nonlocal since
-            now = monotonic()
+            now = clock()
             if now - since >= _NOTABLE:
                 stages.add(stage, now - since)
             since = now

@@ -192,7 +192,10 @@ class Session:
             if read_in_place(request, self._export, outbox, replies, request.offset, length, True):
                 return
         elif in_chunks:
-            chunks = told(send_chunks(request, self._export, outbox, replies, self._wait_for_room))
+            chunks = told(
+                send_chunks(request, self._export, outbox, replies, self._wait_for_room),
+                self._shared.clock,
+            )
             self._answer(chunks, request, self._sent, READ_CHUNK)
             return
         result = self._export.read(request.offset, length)
@@ -259,7 +262,8 @@ class Session:
                     fua,
                     lambda: deferLater(self._reactor, 0),
                     lambda: self._lost,
-                )
+                ),
+                self._shared.clock,
             )
         self._answer(result, request, self._done, min(length, PIECE))
 

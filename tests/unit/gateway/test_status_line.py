@@ -7,14 +7,14 @@ from typing import Any
 
 from gateway.errors import ExportUnavailable
 from gateway.exports import ExportTable
-from gateway.standing import Standing
+from gateway.status_line import StatusLine
 from tests.unit.gateway.fakes import FakeExport, FakeProvider, resources, spec
 
 
-def standing(connections: int, **providers: Any) -> tuple[Standing, ExportTable]:
+def standing(connections: int, **providers: Any) -> tuple[StatusLine, ExportTable]:
     table = ExportTable(resources())
     listener = SimpleNamespace(doorway=SimpleNamespace(count=lambda: connections))
-    told = Standing(table, lambda: {"one": listener})
+    told = StatusLine(table, lambda: {"one": listener})
     table.apply([spec(name, provider) for name, provider in providers.items()], None)
     return told, table
 

@@ -12,7 +12,7 @@ from gateway.sharing import count_of
 _NAMED = 3
 
 
-class Standing:
+class StatusLine:
     """
     Lines about starting, serving and stopping; see `gateway.systemd.Progress`.
 
