@@ -61,8 +61,10 @@ class SlowOperations:
             more += f" ({untold} more slow ones since the last line)"
         if "export" in about:
             more = f" of {about['export']}{more}"
+        if length:
+            more = f" at {offset}, {length} bytes{more}"
         self._log.warn(
-            "slow {op} at {offset}, {length} bytes{more}: {ms} ms, {stages}",
+            "slow {op}{more}: {ms} ms, {stages}",
             op=op,
             offset=offset,
             length=length,

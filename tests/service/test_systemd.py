@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -270,3 +271,74 @@ def test_the_socket_unit_and_the_configuration_in_its_comment_fit(
         finally:
             process.terminate()
             process.wait(PATIENCE)
+
+
+def allowed(analyze: str, words: list[str]) -> set[str]:
+    """System calls that ``SystemCallFilter=`` lets through, as systemd itself expands groups."""
+
+    def members(word: str) -> set[str]:
+        if not word.startswith("@"):
+            return {word}
+        done = subprocess.run(
+            [analyze, "syscall-filter", "--no-pager", word],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found: set[str] = set()
+        for line in done.stdout.splitlines()[1:]:
+            if line.strip() and not line.strip().startswith("#"):
+                found |= members(line.strip())
+        return found
+
+    let_through: set[str] = set()
+    for word in words:
+        if word.startswith("~"):
+            let_through -= set[str]().union(*map(members, word[1:].split()))
+        else:
+            let_through |= set[str]().union(*map(members, word.split()))
+    return let_through
+
+
+def test_the_filter_lets_through_what_serving_disks_takes(directory: Path, tool: Tool) -> None:
+    """A file and a volume are written, zeroed, trimmed, flushed and read; a reload, and a stop."""
+    strace, analyze, qemu_io = tool("strace"), tool("systemd-analyze"), tool("qemu-io")
+    (directory / "gw.ini").write_text(
+        LISTEN
+        + "[export:f]\nprovider = file\npath = f.raw\nsize = 64M\n"
+        + "[export:v]\nprovider = directory\npath = objects\nsize = 64M\n"
+    )
+    twistd = [*TWISTD, "-n", "--pidfile=", "--logfile=log", "nbdgateway", "--config=gw.ini"]
+    traced = subprocess.Popen(
+        [strace, "--follow-forks", "--quiet=all", "--output=trace", *twistd],
+        cwd=directory,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+    )
+    log, trace = directory / "log", directory / "trace"
+    try:
+        until(lambda: log.exists() and log.read_text().count(" is open") == 2, "both disks")
+        requests = ("write 0 1M", "write -z 1M 1M", "discard 2M 1M", "flush", "write -f 0 4k")
+        for export in "fv":
+            subprocess.run(
+                [
+                    *(qemu_io, "-f", "raw", f"nbd+unix:///{export}?socket=nbd.sock"),
+                    *(word for one in (*requests, "read 0 1M") for word in ("-c", one)),
+                ],
+                cwd=directory,
+                check=True,
+                capture_output=True,
+            )
+        gateway = int(trace.read_text().split(maxsplit=1)[0])
+        os.kill(gateway, signal.SIGHUP)
+        until(lambda: "configuration reloaded" in log.read_text(), "the reload")
+        os.kill(gateway, signal.SIGTERM)
+        traced.wait(PATIENCE)
+    finally:
+        traced.kill()
+        traced.wait()
+    calls = set(re.findall(r"^\d+ +([a-z]\w+)\(", trace.read_text(), re.MULTILINE))
+    assert {"fdatasync", "epoll_wait", "fallocate"} <= calls
+    unit = (ROOT / "packaging" / "systemd" / "nbdgateway.service").read_text()
+    filters = re.findall(r"^SystemCallFilter=(.*)$", unit, re.MULTILINE)
+    assert calls <= allowed(analyze, filters)

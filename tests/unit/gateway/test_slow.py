@@ -42,7 +42,7 @@ def test_a_slow_request_is_one_line_with_the_stage_that_was_slow() -> None:
         "stages_ms": {"store": 700.0, "disk cache": 100.0},
         "s3_request_id": "4442587FB7D0A2F9",
         "retries": 2,
-        "more": " of vm1, s3_request_id 4442587FB7D0A2F9, retries 2",
+        "more": " at 4096, 512 bytes of vm1, s3_request_id 4442587FB7D0A2F9, retries 2",
     }
 
 
