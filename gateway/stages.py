@@ -38,26 +38,36 @@ class Stages:
 
     Args:
         clock: seconds, rising.
-
-    Attributes:
-        notes: facts for the log, by the name of their field.
     """
 
-    __slots__ = ("_clock", "_going", "_spent", "notes")
+    # One is made for each answer that is given later, and most are never asked: they are
+    # empty, and the tables come with what is told.
+    __slots__ = ("_clock", "_going", "_notes", "_spent")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._going: dict[str, tuple[int, float]] = {}
-        self._spent: dict[str, float] = {}
-        self.notes: dict[str, Any] = {}
+        self._going: dict[str, tuple[int, float]] | None = None
+        self._spent: dict[str, float] | None = None
+        self._notes: dict[str, Any] | None = None
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Facts for the log, by the name of their field."""
+        if self._notes is None:
+            self._notes = {}
+        return self._notes
 
     def begin(self, name: str) -> None:
         """A stage begins, or does so once more."""
+        if self._going is None:
+            self._going = {}
         times, since = self._going.get(name) or (0, self._clock())
         self._going[name] = times + 1, since
 
     def end(self, name: str) -> None:
         """A stage that began ends; one that did not is passed over."""
+        if self._going is None:
+            return
         times, since = self._going.pop(name, (0, 0.0))
         if times > 1:
             self._going[name] = times - 1, since
@@ -66,6 +76,8 @@ class Stages:
 
     def add(self, name: str, seconds: float) -> None:
         """A stage took so long, beside what is known of it."""
+        if self._spent is None:
+            self._spent = {}
         self._spent[name] = self._spent.get(name, 0.0) + seconds
 
     def count(self, name: str) -> None:
@@ -81,10 +93,11 @@ class Stages:
 
     def spent(self) -> dict[str, float]:
         """Seconds by stage, up to now; the longest first."""
-        spent = dict(self._spent)
-        now = self._clock() if self._going else 0.0
-        for name, (_, since) in self._going.items():
-            spent[name] = spent.get(name, 0.0) + now - since
+        spent = dict(self._spent or {})
+        if self._going:
+            now = self._clock()
+            for name, (_, since) in self._going.items():
+                spent[name] = spent.get(name, 0.0) + now - since
         return dict(sorted(spent.items(), key=lambda pair: -pair[1]))
 
     @contextmanager
