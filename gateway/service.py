@@ -309,7 +309,9 @@ class Gateway(Service):
 
     def _reloaded(self, _: object) -> None:
         self._reloading = None
-        self._is_ready(None)
+        if self.exports is not None:
+            # Also those that were still opened for the first time.
+            self.exports.when_tried().addCallback(self._is_ready)
         if self._reload_again:
             self._reload_again = False
             self.reload()
