@@ -63,19 +63,20 @@ class SlowOperations:
             more = f" of {about['export']}{more}"
         if length:
             more = f" at {offset}, {length} bytes{more}"
-        self._log.warn(
-            "slow {op}{more}: {ms} ms, {stages}",
-            op=op,
-            offset=offset,
-            length=length,
-            more=more,
-            ms=_ms(seconds),
-            stage=slowest,
-            stages=", ".join(f"{name} {_ms(one)} ms" for name, one in spent.items()) or "unknown",
-            stages_ms={name: _ms(one) for name, one in spent.items()},
+        fields = {
             **notes,
             **about,
-        )
+            "op": op,
+            "offset": offset,
+            "length": length,
+            "more": more,
+            "ms": _ms(seconds),
+            "stage": slowest,
+            "stages": ", ".join(f"{name} {_ms(one)} ms" for name, one in spent.items())
+            or "unknown",
+            "stages_ms": {name: _ms(one) for name, one in spent.items()},
+        }
+        self._log.warn("slow {op}{more}: {ms} ms, {stages}", **fields)
 
     def _is_too_much(self) -> bool:
         now = self._clock()

@@ -126,6 +126,20 @@ class Told(Deferred[T]):
         super().__init__(canceller)
         self.stages = _current.get() or Stages(clock)
 
+    # What an answer brings about, as the client's next request, is not a part of it.
+
+    def callback(self, result: Any) -> None:
+        if _current.get() is None:
+            super().callback(result)
+        else:
+            _outside(super().callback, result)
+
+    def errback(self, fail: Any = None) -> None:
+        if _current.get() is None:
+            super().errback(fail)
+        else:
+            _outside(super().errback, fail)
+
 
 def told(work: Coroutine[Any, Any, T], clock: Callable[[], float] = time.monotonic) -> Told[T]:
     """
@@ -141,6 +155,14 @@ def told(work: Coroutine[Any, Any, T], clock: Callable[[], float] = time.monoton
     running.append(context.run(Deferred.fromCoroutine, work))
     running[0].addBoth(answer.callback)
     return answer
+
+
+def _outside(answer: Callable[[Any], None], result: Any) -> None:
+    token = _current.set(None)
+    try:
+        answer(result)
+    finally:
+        _current.reset(token)
 
 
 def stages_of(answer: object) -> Stages | None:

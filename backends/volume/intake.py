@@ -19,9 +19,11 @@ class _Change:
     prepare: Callable[[], NowOrLater[None]] | None
     apply: Callable[[], NowOrLater[None]]
     done: Told[None]
+    #: The stage that it is in, as its answer tells it; empty while it does not wait.
+    waiting_for: str = attrs.field(default="", init=False)
 
     def waits_for(self, stage: str) -> None:
-        """From now on, and for the first time."""
+        """From now on, unless it waits for something already."""
         if not self.waiting_for:
             self.waiting_for = stage
             self.done.stages.begin(stage)
@@ -31,8 +33,6 @@ class _Change:
         if self.waiting_for:
             self.done.stages.end(self.waiting_for)
             self.waiting_for = ""
-
-    waiting_for: str = attrs.field(default="", init=False)
 
 
 class Intake:

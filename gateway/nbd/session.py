@@ -337,7 +337,11 @@ class Session:
         self._in_flight -= 1
         self._in_flight_bytes -= cost
         slow = self._shared.slow
-        if slow is not None and (took := self._shared.clock() - since) >= slow.threshold:
+        if (
+            slow is not None
+            and slow.threshold
+            and (took := self._shared.clock() - since) >= slow.threshold
+        ):
             op, offset, length = _op(request), request.offset, request.length
             slow.answered(took, stages, op, offset, length, **self.about)
         if self._lost:

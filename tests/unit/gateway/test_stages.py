@@ -93,6 +93,32 @@ def test_a_part_of_a_request_tells_the_whole() -> None:
     assert [each.stages for each in parts] == [answer.stages] * 2
 
 
+def test_what_an_answer_brings_about_is_no_part_of_its_request() -> None:
+    """The client's next request is begun from inside of the answer to the last."""
+    begun: list[object] = []
+    wait: Deferred[None] = Deferred()
+
+    async def work() -> None:
+        await wait
+
+    async def shared_work() -> None:
+        wait.callback(None)
+
+    async def fails() -> None:
+        raise ValueError
+
+    first, beside = told(work()), Told[None]()
+    first.addCallback(lambda _: begun.append(current()))
+    told(shared_work())
+    with Stages().told_of():
+        beside.addErrback(lambda _: begun.append(current()))
+        beside.errback(ValueError())
+        told(fails()).addErrback(lambda _: begun.append(current()))
+        assert current() is not None
+    # The last was there before anybody asked for it.
+    assert begun[:2] == [None, None]
+
+
 def test_nobody_is_told_where_nobody_asked() -> None:
     """Work in the background has no request."""
     note("s3_request_id", "a")
