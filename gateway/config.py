@@ -86,6 +86,18 @@ class GatewaySettings:
         30.0,
     )
     threads: int = setting(number, "How many storage calls may wait for a disk at once.", 16)
+    log_format: str = setting(
+        choice("auto", "text", "json"),
+        "Lines of the log for people, or one JSON object each; `auto` is text on a terminal and "
+        "JSON elsewhere. With twistd's `--syslog` or `--logger` it means nothing.",
+        "auto",
+    )
+    slow_operation: float = setting(
+        seconds,
+        "A request that storage answers later than this is a line in the log, with the stage "
+        "that took the time; 0 for no such lines.",
+        0.5,
+    )
 
     def directory(self, base: str) -> str:
         """``state_dir``, or its default beside the configuration file, which lies in ``base``."""
@@ -273,6 +285,8 @@ class Configuration:
         default_export: None if the empty name means nothing.
         shutdown_timeout: seconds.
         threads: for storage calls that wait.
+        log_format: see `gateway.log_target`.
+        slow_operation: seconds; 0 for none.
     """
 
     name: str
@@ -282,6 +296,8 @@ class Configuration:
     exports: tuple[ExportSpec, ...]
     shutdown_timeout: float = 30.0
     threads: int = 16
+    log_format: str = "auto"
+    slow_operation: float = 0.5
 
     def lines(self) -> list[str]:
         """What ``--check`` prints."""

@@ -121,8 +121,9 @@ def announce(listeners: list[Listener], screen: TextIO | None) -> None:
 
 
 def screen(no_daemon: bool) -> TextIO | None:
-    """Where to print for the operator; None in a daemon."""
-    return sys.__stdout__ if no_daemon else None
+    """Where to print for the operator; None in a daemon, and where programs read the log."""
+    out = sys.__stdout__
+    return out if no_daemon and out is not None and out.isatty() else None
 
 
 def examples(disk: str, volume: str) -> list[str]:

@@ -88,6 +88,11 @@ class ExportTable:
         """All of them, in the configured order."""
         return list(self._offers.values())
 
+    def when_tried(self) -> Deferred[None]:
+        """Fires when each export is open, or has been refused by its storage."""
+        tried: Deferred[Any] = gatherResults([offer.when_tried() for offer in self.offers()])
+        return tried.addCallback(lambda _: None)
+
     def close_all(self) -> Deferred[None]:
         """Flush and close every export; answers when all are closed. Errors are logged."""
         offers, self._offers = [*self._offers.values()], {}

@@ -236,6 +236,10 @@ class IVolume(Interface):
         """What is cheap to know, for people and graphs; the keys of numbers tell their unit."""
 
 
+def _to_nobody(export: str, words: str) -> None:
+    """The default of `Resources.tell`."""
+
+
 @attrs.frozen
 class Resources:
     """
@@ -247,11 +251,15 @@ class Resources:
             ``Deferred`` of its result.
         state_dir: an absolute path for files that must survive a restart; a
             provider that needs the directory makes it.
+        tell: says what an export, called by its name, is busy with while it
+            is opened or closed, in a few words for people; empty words when
+            that is over. Called as often as there is something new.
     """
 
     reactor: Any
     call_in_thread: Callable[..., Deferred[Any]]
     state_dir: str
+    tell: Callable[[str, str], None] = _to_nobody
 
 
 class IStorageProvider(Interface):

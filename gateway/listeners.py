@@ -21,6 +21,7 @@ from gateway.http.standing import InThread, Standing
 from gateway.nbd.limits import Limits
 from gateway.nbd.server import NBDFactory
 from gateway.nbd.shared import Shared
+from gateway.slow import SlowOperations
 from gateway.traffic import Connections
 
 #: Makes what speaks a protocol behind a listener. The last argument is how many
@@ -38,10 +39,11 @@ class NBDFactories:
 
     Args:
         clients: where they count.
+        slow: is told of the requests that storage answered later.
     """
 
-    def __init__(self, clients: Connections) -> None:
-        self._shared = Shared(clients=clients)
+    def __init__(self, clients: Connections, slow: SlowOperations | None) -> None:
+        self._shared = Shared(clients=clients, slow=slow)
 
     def __call__(
         self, spec: ListenerSpec, table: ExportTable, reactor: Any, shutdown_timeout: float
@@ -112,10 +114,16 @@ class HTTPFactories:
 
 
 def factories(
-    clients: Connections, standing: Standing, in_thread: InThread
+    clients: Connections,
+    standing: Standing,
+    in_thread: InThread,
+    slow: SlowOperations | None = None,
 ) -> dict[str, MakeFactory]:
-    """For one gateway: how to speak each protocol; arguments as for `HTTPFactories`."""
-    return {"nbd": NBDFactories(clients), "http": HTTPFactories(clients, standing, in_thread)}
+    """For one gateway: how to speak each protocol; arguments as for those that make them."""
+    return {
+        "nbd": NBDFactories(clients, slow),
+        "http": HTTPFactories(clients, standing, in_thread),
+    }
 
 
 class Doorway(ServerFactory):

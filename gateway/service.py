@@ -14,6 +14,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from gateway.activation import Inherited
@@ -27,9 +28,13 @@ from gateway.listener_table import ListenerTable
 from gateway.listeners import CannotListen, Listener, MakeFactory, Opener
 from gateway.listeners import factories as make_factories
 from gateway.patience import Patience
+from gateway.slow import SlowOperations
 from gateway.standing import GatewayStanding
+from gateway.status_line import StatusLine
+from gateway.systemd import NotifySocket, Supervised
 from gateway.threads import StorageThreads
 from gateway.traffic import Connections
+from gateway.versions import versions
 
 #: Seconds for what takes none unless there is a fault.
 _GRACE = 5.0
@@ -64,6 +69,8 @@ class Gateway(Service):
         factories: dict[str, MakeFactory] | None = None,
         set_signal: Callable[[int, Any], Any] = signal.signal,
         make_pool: Callable[..., Any] = StorageThreads,
+        supervisor: NotifySocket | None = None,
+        bring_log: Callable[[Componentized], None] = lambda application: None,
     ) -> None:
         """
         Args:
@@ -73,6 +80,8 @@ class Gateway(Service):
             prepare: called first of all when the service starts.
             announce: called when everything listens.
             reactor: by default the global one, from `startService` on.
+            supervisor: is told how the gateway gets on; nobody by default.
+            bring_log: gives the application that the service is put into its log.
         """
         self._configuration = configuration
         self._inherited = inherited
@@ -82,9 +91,12 @@ class Gateway(Service):
         self._reactor = reactor
         self._clients = Connections(time.time)
         self._standing = GatewayStanding(self._clients, time.time)
+        self._slow = SlowOperations(configuration.slow_operation, time.monotonic)
         self._factories = factories or make_factories(
-            self._clients, self._standing, self._call_for_monitors
+            self._clients, self._standing, self._call_for_monitors, self._slow
         )
+        self._supervisor = supervisor or NotifySocket()
+        self._bring_log = bring_log
         self._set_signal = set_signal
         self._make_pool = make_pool
         self._pool: Any = None
@@ -95,12 +107,20 @@ class Gateway(Service):
         self._changing: Deferred[list[str]] | None = None
         self._table: ListenerTable | None = None
         self._admin: AdminSocket | None = None
+        self._status_line: StatusLine | None = None
+        self._supervised: Supervised | None = None
         self.exports: ExportTable | None = None
 
     @property
     def listeners(self) -> dict[str, Listener]:
         """Those that listen, by name."""
         return self._table.listeners if self._table is not None else {}
+
+    def setServiceParent(self, parent: Any) -> None:
+        # Right after this twistd asks its application for a log.
+        if isinstance(parent, Componentized):
+            self._bring_log(parent)
+        Service.setServiceParent(self, parent)
 
     # Start
 
@@ -114,10 +134,13 @@ class Gateway(Service):
 
             self._reactor = reactor
         configuration = self._configuration
+        self._say_what_this_is(configuration)
         self._pool = self._make_pool(0, configuration.threads, "nbdgateway-storage")
         self.exports = ExportTable(
-            Resources(self._reactor, self._call_in_thread, configuration.state_dir)
+            Resources(self._reactor, self._call_in_thread, configuration.state_dir, self._tell)
         )
+        self._status_line = StatusLine(self.exports, lambda: self.listeners)
+        self._supervised = Supervised(self._reactor, self._supervisor, self._status_line)
         self._table = ListenerTable(Opener(self._reactor, self._inherited))
         self._monitors = self._make_pool(0, 1, "nbdgateway-monitors")
         self._standing.start(self.exports, self._table)
@@ -136,11 +159,36 @@ class Gateway(Service):
         self._standing.in_use(configuration.listeners)
         self._let_operators_in(configuration)
         self._set_signal(signal.SIGHUP, self._hung_up)
-        gatherResults(late).addCallback(lambda _: self._all_listen())
+        self._supervised.started()
+        listening = gatherResults(late).addCallback(lambda _: self._all_listen())
+        gatherResults([listening, self.exports.when_tried()]).addCallback(self._is_ready)
 
     def _all_listen(self) -> None:
         if len(self.listeners) == len(self._configuration.listeners):
             self._announce([*self.listeners.values()])
+
+    def _is_ready(self, _: object) -> None:
+        # Not after all when it was stopped meanwhile.
+        if self.running and self._supervised is not None:
+            self._supervised.ready()
+
+    def _say_what_this_is(self, configuration: Configuration) -> None:
+        found = versions()
+        self._log.info(
+            "{versions}; configuration {configuration}; {exports} exports, {listeners} listeners",
+            versions=", ".join(f"{name} {number}" for name, number in found.items()),
+            configuration=configuration.name,
+            exports=len(configuration.exports),
+            listeners=len(configuration.listeners),
+            **found,
+        )
+        for line in configuration.lines():
+            self._log.info("{line}", line=line)
+
+    def _tell(self, export: str, words: str) -> None:
+        """As `Resources.tell`."""
+        if self._status_line is not None:
+            self._status_line.tell(export, words)
 
     def _bind(self, configuration: Configuration) -> list[Deferred[None]]:
         """Returns those that are not there yet."""
@@ -213,9 +261,10 @@ class Gateway(Service):
 
     async def _stop(self, patience: Patience) -> None:
         assert self._table is not None and self.exports is not None, "started"
-        assert self._admin is not None, "started"
+        assert self._admin is not None and self._supervised is not None, "started"
         self._log.info("stopping")
         self._standing.stopping = True
+        self._supervised.stopping()
         self._admin.stop()
         # A reload that is still reading files finds out by itself that it came too late.
         if self._changing is not None:
@@ -236,6 +285,7 @@ class Gateway(Service):
                     export=name,
                 )
             self._exit_with_status_1()
+        self._supervised.stopped()
         self._pool.stop()
         self._monitors.stop()
 
@@ -268,6 +318,8 @@ class Gateway(Service):
             self._reload_again = True
             return
         self._log.info("reading the configuration again")
+        assert self._supervised is not None, "running"
+        self._supervised.reloading()
         self._reloading = Deferred.fromCoroutine(self._reload(self._load))
         self._reloading.addErrback(
             lambda failure: self._log.failure("the reload failed", failure=failure)
@@ -275,6 +327,9 @@ class Gateway(Service):
 
     def _reloaded(self, _: object) -> None:
         self._reloading = None
+        if self.exports is not None:
+            # Also those that were still opened for the first time.
+            self.exports.when_tried().addCallback(self._is_ready)
         if self._reload_again:
             self._reload_again = False
             self.reload()
@@ -314,7 +369,8 @@ class Gateway(Service):
         self._let_operators_in(configuration)
         for line in (*exports, *changes):
             self._log.info("reload: {change}", change=line)
-        for key in ("state_dir", "threads"):
+        self._slow.threshold = configuration.slow_operation
+        for key in ("state_dir", "threads", "log_format"):
             if getattr(configuration, key) != getattr(self._configuration, key):
                 self._log.warn("reload: {key} changes when the gateway is restarted", key=key)
         self._configuration = configuration

@@ -54,6 +54,7 @@ class SharedExport(ABC):
         self._waiting: list[Deferred[IExport]] = []
         self._refusal: Exception = ExportUnavailable("not tried")
         self._when_closed: list[Deferred[None]] = []
+        self._when_tried: list[Deferred[None]] = []
 
     @property
     @abstractmethod
@@ -64,6 +65,11 @@ class SharedExport(ABC):
     def retired(self) -> bool:
         """Nobody is admitted any more."""
         return self._retired
+
+    @property
+    def opening(self) -> bool:
+        """An attempt to open it is under way."""
+        return self._state is State.OPENING
 
     @property
     def export(self) -> IExport | None:
@@ -172,6 +178,15 @@ class SharedExport(ABC):
             self._when_closed.append(done)
         return done
 
+    def when_tried(self) -> Deferred[None]:
+        """Fires when no attempt to open it is under way."""
+        tried: Deferred[None] = Deferred()
+        if self.opening:
+            self._when_tried.append(tried)
+        else:
+            tried.callback(None)
+        return tried
+
     def _stop_waiting(self, waiter: Deferred[IExport]) -> None:
         if waiter in self._waiting:
             self._waiting.remove(waiter)
@@ -209,9 +224,16 @@ class SharedExport(ABC):
         if self.retired:
             self._answer_waiting(Failure(self._no_longer_offered()))
             self._close()
+            self._tried()
             return
         self._admit_waiting()
         self._close_if_unused()
+        self._tried()
+
+    def _tried(self) -> None:
+        waiting, self._when_tried = self._when_tried, []
+        for waiter in waiting:
+            waiter.callback(None)
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
@@ -230,6 +252,7 @@ class SharedExport(ABC):
         self._answer_waiting(Failure(refusal))
         if self.retired:
             self._close()
+        self._tried()
 
     def _admit_waiting(self) -> None:
         if self._state is State.OPEN and not self._alone and not self.retired:

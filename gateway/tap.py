@@ -11,7 +11,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from gateway import activation, embedded, validation
+from gateway import activation, embedded, log_target, systemd, validation
 from gateway.config import EMBEDDED_DATA_DIR, Configuration
 from gateway.errors import ConfigurationError
 from gateway.nbd.uri import DEFAULT_PORT
@@ -45,6 +45,7 @@ class Options(usage.Options):
 
     inherited: tuple[activation.Inherited, ...] = ()
     configuration: Configuration
+    supervisor: systemd.NotifySocket
     reload: Callable[[], Configuration] | None = None
 
     def postOptions(self) -> None:
@@ -72,6 +73,7 @@ class Options(usage.Options):
         if self["check"]:
             sys.stdout.write("\n".join(self.configuration.lines()) + "\n")
             raise SystemExit(0)
+        self.supervisor = systemd.way_of_this_process()
 
     def _port(self) -> int:
         text = self["port"]
@@ -82,8 +84,17 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """The service; opens nothing, as twistd may fork after this."""
+    bring_log = partial(
+        log_target.install, twistd=options.parent or {}, log_format=options.configuration.log_format
+    )
     if options["config"] is not None:
-        return Gateway(options.configuration, inherited=options.inherited, reload=options.reload)
+        return Gateway(
+            options.configuration,
+            inherited=options.inherited,
+            reload=options.reload,
+            supervisor=options.supervisor,
+            bring_log=bring_log,
+        )
     no_daemon = bool(options.parent and options.parent.get("nodaemon"))
     screen = embedded.screen(no_daemon and not options.inherited)
     return Gateway(
@@ -91,6 +102,8 @@ def makeService(options: Options) -> IService:
         inherited=options.inherited,
         prepare=partial(embedded.make_data_dir, options["data-dir"]),
         announce=lambda listeners: embedded.announce(listeners, screen),
+        supervisor=options.supervisor,
+        bring_log=bring_log,
     )
 
 

@@ -107,6 +107,8 @@ def _configuration(
         exports=tuple(exports),
         shutdown_timeout=gateway.shutdown_timeout,
         threads=gateway.threads,
+        log_format=gateway.log_format,
+        slow_operation=gateway.slow_operation,
     )
 
 

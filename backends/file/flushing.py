@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from gateway.errors import Unavailable
 from gateway.interfaces import NowOrLater
+from gateway.stages import Told
 
 
 class SharedFlush:
@@ -82,7 +83,8 @@ class SharedFlush:
             raise self._failure()
         if self.changes == self._durable:
             return None
-        waiting: Deferred[None] = Deferred()
+        waiting: Told[None] = Told()
+        waiting.stages.begin("disk")
         if self._running is None:
             self._start([waiting])
         elif self._covers == self.changes:

@@ -9,6 +9,7 @@ and no read sees half of one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -16,8 +17,12 @@ from twisted.python.failure import Failure
 
 from backends.file.lanes import WIDTH, Lanes
 from backends.file.overlaps import Overlaps
+from gateway.stages import Told
 
 T = TypeVar("T")
+
+#: Seconds; what took less is no reason for anything to be slow.
+_NOTABLE = 0.001
 
 
 class Entry:
@@ -53,6 +58,7 @@ class InFlight:
     Args:
         call_in_thread: as in `gateway.interfaces.Resources`.
         width: how many are in threads at once.
+        clock: seconds, rising.
 
     Attributes:
         count: of the requests. 0 nearly always: ask that before `overlaps`.
@@ -63,6 +69,7 @@ class InFlight:
     __slots__ = (
         "_call_in_thread",
         "_changes",
+        "_clock",
         "_lanes",
         "_reads",
         "_when_idle",
@@ -70,7 +77,13 @@ class InFlight:
         "lock_holders",
     )
 
-    def __init__(self, call_in_thread: Callable[..., Deferred[Any]], width: int = WIDTH) -> None:
+    def __init__(
+        self,
+        call_in_thread: Callable[..., Deferred[Any]],
+        width: int = WIDTH,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._clock = clock
         self._call_in_thread = call_in_thread
         self._lanes = Lanes(width)
         self._when_idle: Callable[[], None] | None = None
@@ -103,18 +116,32 @@ class InFlight:
                 before anything that waited begins; its result is the answer.
             prepare: called on the reactor right before the thread starts.
         """
-        answer: Deferred[T] = Deferred()
+        answer: Told[T] = Told()
+        stages = answer.stages
+        clock = self._clock
+        since = clock()
 
         def begin() -> None:
+            if earlier:
+                tell("order")
             self._lanes.enter(start)
 
+        def tell(stage: str) -> None:
+            nonlocal since
+            now = clock()
+            if now - since >= _NOTABLE:
+                stages.add(stage, now - since)
+            since = now
+
         def start() -> None:
+            tell("queue")
             if prepare is not None:
                 prepare()
             self.lock_holders += entry.holds_lock
             self._call_in_thread(work).addBoth(finish)
 
         def finish(result: Any) -> None:
+            tell("disk")
             self.lock_holders -= entry.holds_lock
             concluded: Any
             try:

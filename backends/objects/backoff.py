@@ -105,4 +105,6 @@ class Attempts:
     def _last(self, failure: Transient | Garbled, how_long: str) -> Transient | Garbled:
         kind = Garbled if isinstance(failure, Garbled) else Transient
         times = "once" if self._failed == 1 else f"{self._failed} times"
-        return kind(f"{failure} (tried {times} in {how_long})")
+        last = kind(f"{failure} (tried {times} in {how_long})")
+        last.ids = failure.ids
+        return last

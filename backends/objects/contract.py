@@ -12,7 +12,7 @@ head and list.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -25,7 +25,15 @@ PAGE = 1000
 
 
 class StoreError(Exception):
-    """A request to a store failed; the base of every kind below."""
+    """
+    A request to a store failed; the base of every kind below.
+
+    Attributes:
+        ids: what the store called the request, by fields of the log; empty
+            where it said nothing. The text has them too.
+    """
+
+    ids: Mapping[str, str] = {}
 
 
 class NotFound(StoreError):

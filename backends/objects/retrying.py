@@ -15,6 +15,7 @@ from backends.objects.contract import Exists, Garbled, IObjectStore, Listed, Not
 from backends.objects.counting import Count, Counters, CountingStore
 from gateway.info import MIB
 from gateway.interfaces import Buffer
+from gateway.stages import current
 
 T = TypeVar("T")
 
@@ -112,6 +113,7 @@ class RetryingStore:
                     raise
             await attempts.pause(failure)
             self.counters.put.retries += 1
+            _tell_of_retry()
 
     async def _holds(self, attempts: Attempts, key: str, data: bytes) -> bool:
         """
@@ -129,6 +131,12 @@ class RetryingStore:
         return True
 
 
+def _tell_of_retry() -> None:
+    stages = current()
+    if stages is not None:
+        stages.count("retries")
+
+
 async def _persist(
     attempts: Attempts,
     count: Count,
@@ -143,3 +151,4 @@ async def _persist(
         except kinds as error:
             await attempts.pause(error)
         count.retries += 1
+        _tell_of_retry()

@@ -11,6 +11,7 @@ from botocore.parsers import ResponseParserError
 
 from backends.objects.contract import Exists, Garbled, NotFound, Refused, StoreError, Transient
 from backends.objects.s3_facts import http_date
+from backends.objects.s3_ids import ids_of
 
 #: Longest text of the store that is repeated, in characters.
 _TEXT_LIMIT = 300
@@ -209,7 +210,9 @@ def failure(error: Exception, asked: Asked, now: float) -> StoreError:
             said = f"{said}: {_short(str(error))}"
         return rule.kind(_sentence(asked, said, rule.hint))
     hint = rule.hint.format(region=_region_of(error) or "another region", skew=_skew(error, now))
-    return rule.kind(_sentence(asked, _said(error), hint))
+    failed = rule.kind(_sentence(asked, _said(error), hint))
+    failed.ids = ids_of(error.response)
+    return failed
 
 
 def code_of(error: boto.ClientError) -> str:
@@ -235,7 +238,6 @@ def _sentence(asked: Asked, said: str, hint: str) -> str:
 def _said(error: boto.ClientError) -> str:
     """The store's answer: status, code, text and request id."""
     details = error.response.get("Error", {})
-    metadata = error.response.get("ResponseMetadata", {})
     code, status = code_of(error), status_of(error)
     words = [str(status)] if status else []
     if code and code != str(status):
@@ -244,8 +246,11 @@ def _said(error: boto.ClientError) -> str:
     message = _short(str(details.get("Message") or ""))
     if message:
         said += f' "{message}"'
-    request_id = metadata.get("RequestId") or details.get("RequestId")
-    return said + (f" (request {_short(str(request_id))})" if request_id else "")
+    ids = ids_of(error.response)
+    if "s3_request_id" not in ids:
+        return said
+    also = f", id 2 {ids['s3_id_2']}" if "s3_id_2" in ids else ""
+    return f"{said} (request {ids['s3_request_id']}{also})"
 
 
 def _region_of(error: boto.ClientError) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Any, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -86,7 +87,8 @@ class ThreadedStore:
         if self._closed:
             return fail(Refused(f"{self.describe()}: the store is closed"))
         self._under_way += 1
-        answer: Deferred[T] = caller(work, *args)
+        # A thread knows for whom it works: the store's request id is a note for the log.
+        answer: Deferred[T] = caller(copy_context().run, work, *args)
         return answer.addBoth(self._answered)
 
     def _answered(self, result: T) -> T:

@@ -182,6 +182,7 @@ def assemble(
 
     def applied(one: StoredObject) -> None:
         checkpointer.applied()
+        parts.tell_how_far()
         parts.writer.go_on()
 
     applier = Applier(recent, stored, checkpointer.newest, condition, environment, applied)

@@ -20,6 +20,7 @@ from backends.volume.recent import Recent
 from backends.volume.stored_map import StoredMap
 from backends.volume.writing import Writer
 from gateway.errors import Closed, StorageError
+from gateway.info import MIB
 
 
 @attrs.define(eq=False)
@@ -45,6 +46,7 @@ class Attachment:
     checkpointer: Checkpointer
     collector: Collector
     journaling: Journaling | None = None
+    detaching: bool = False
 
     @property
     def size(self) -> int:
@@ -88,6 +90,8 @@ class Attachment:
         """
         # What waits for room was not answered, and comes too late: nothing changes behind `last`.
         self.writer.stop()
+        self.detaching = True
+        self.tell_how_far()
         await self.collector.stop()
         try:
             if self.condition.failure is None:
@@ -104,3 +108,10 @@ class Attachment:
             if self.journaling is not None:
                 await self.journaling.journal.close(True)
             self.condition.fail(Closed("the volume is closed"))
+            self.environment.tell("")
+
+    def tell_how_far(self) -> None:
+        """What closing the volume is busy with."""
+        if self.detaching and self.condition.failure is None:
+            held = self.recent.held / MIB
+            self.environment.tell(f"storing {held:.1f} MiB" if held else "storing its map")

@@ -30,6 +30,7 @@ from backends.volume.units import FRAME, LARGEST_WRITE, WINDOW
 from backends.volume.zero_blocks import MOST_BLOCKS
 from gateway.errors import Fenced, Unavailable
 from gateway.interfaces import NowOrLater
+from gateway.stages import Stages, Told, stage
 
 #: Seconds before a put that failed is tried again; the store's own retries come first.
 _AGAIN = 1.0
@@ -93,8 +94,8 @@ class Committer:
         self._stored_slot = first_slot - 1  # this one and all before are stored
         self._sealed_id = self._stored_id = 0
         self._queue: deque[tuple[Segment, list[Run]]] = deque()
-        self._landed: dict[int, tuple[Segment, Sealed]] = {}
-        self._waiting: deque[tuple[int, float, Deferred[None]]] = deque()
+        self._landed: dict[int, tuple[Segment, Sealed, Stages]] = {}
+        self._waiting: deque[tuple[int, float, Told[None]]] = deque()
         self._flush_wanted = False
         self._for_flushes: set[int] = set()  # ids of segments that were sealed for flushes
         self._age: Any = None
@@ -169,7 +170,7 @@ class Committer:
             self.last_flush = self._environment.wall()
             return None
         is_open = self._recent.open.touches > 0
-        done: Deferred[None] = Deferred()
+        done: Told[None] = Told()
         wanted = self._recent.open.id if is_open else self._sealed_id
         self._waiting.append((wanted, self._environment.clock.seconds(), done))
         if self._deadline is None:
@@ -193,16 +194,21 @@ class Committer:
             segment.slot = self._next_slot
             segment.unsettled = segment.slot - 1 - self._stored_slot
             self._next_slot += 1
-            Deferred.fromCoroutine(self._upload(segment, live)).addErrback(self._broken)
+            # Not a part of whoever filled the segment, who may have been answered.
+            with (stages := Stages()).told_of():
+                upload = Deferred.fromCoroutine(self._upload(segment, live, stages))
+            upload.addErrback(self._broken)
 
-    async def _upload(self, segment: Segment, live: list[Run]) -> None:
+    async def _upload(self, segment: Segment, live: list[Run], stages: Stages) -> None:
         slot = segment.slot
         assert slot is not None
-        sealed = await self._environment.call_in_thread(self._seal_segment, segment, live)
+        with stage("seal"):
+            sealed = await self._environment.call_in_thread(self._seal_segment, segment, live)
         key = self._names.log(slot)
         while self._condition.failure is None:
             try:
-                await self._store.put(key, sealed.parts, True)
+                with stage("store"):
+                    await self._store.put(key, sealed.parts, True)
             except Exists:
                 self._condition.fail(
                     Fenced(f"{key} was written by another gateway: it has taken the volume over")
@@ -210,10 +216,11 @@ class Committer:
                 return
             except StoreError as failure:
                 self._not_stored(key, failure)
+                stages.count("retries")
                 await deferLater(self._environment.clock, _AGAIN)
             else:
                 self._for_flushes.discard(segment.id)
-                self._landed[slot] = (segment, sealed)
+                self._landed[slot] = (segment, sealed, stages)
                 self._advance()
                 return
 
@@ -222,7 +229,12 @@ class Committer:
         now = self._environment.clock.seconds()
         if not self._last_failure or now - self._told >= _QUIET:
             self._told = now
-            self._log.error("cannot store {key}, trying on: {why}", key=key, why=str(failure))
+            self._log.error(
+                "cannot store {key}, trying on: {error}",
+                key=key,
+                error=str(failure),
+                **failure.ids,
+            )
         self._last_failure = str(failure)
 
     def _expire(self) -> None:
@@ -245,7 +257,10 @@ class Committer:
             self._last_failure = ""
             self._log.info("the store takes data again")
         while (landed := self._landed.pop(self._stored_slot + 1, None)) is not None:
-            segment, sealed = landed
+            segment, sealed, stages = landed
+            for wanted, _, done in self._waiting:
+                if segment.id <= wanted:
+                    done.stages.absorb(stages)
             self._stored_slot += 1
             self._stored_id = segment.id
             self._touched_at.pop(segment.id, None)

@@ -14,6 +14,10 @@ from backends.volume.units import OBJECT_BYTES
 from gateway.info import MIB
 
 
+def _to_nobody(words: str) -> None:
+    """The default of `Environment.tell`."""
+
+
 @attrs.frozen
 class Environment:
     """
@@ -27,6 +31,7 @@ class Environment:
         call_in_thread: runs a blocking function elsewhere and answers with a
             ``Deferred`` of its result.
         process: who this is, in what is written to the store.
+        tell: says what opening or closing is busy with; see `gateway.interfaces.Resources`.
     """
 
     clock: Any
@@ -35,6 +40,7 @@ class Environment:
     wall: Callable[[], float]
     call_in_thread: Callable[..., Deferred[Any]]
     process: Process
+    tell: Callable[[str], None] = _to_nobody
 
     @property
     def host(self) -> str:

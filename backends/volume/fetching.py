@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from backends.volume.names import Kind
 from backends.volume.read_ahead import MOST, ReadAhead
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
 from gateway.errors import Corrupt, StorageError, Unavailable
+from gateway.stages import stage
 
 #: Frames that nobody asked for, got along rather than asking twice: a request
 #: takes as long as some hundred KiB of transfer.
@@ -199,11 +200,12 @@ class Fetcher:
         if missing:
             Deferred.fromCoroutine(self._fetch(source, known, missing))
         failure: Exception | None = None
-        for number, one in waiting:
-            try:
-                found[number] = await one
-            except StorageError as raised:
-                failure = raised
+        with stage("shared fetch") if len(missing) < len(waiting) else nullcontext():
+            for number, one in waiting:
+                try:
+                    found[number] = await one
+                except StorageError as raised:
+                    failure = raised
         if failure is not None:
             raise failure
         return found
@@ -212,7 +214,8 @@ class Fetcher:
         """Get frames and hand them to whoever waits; never fails itself."""
         if self._disk is not None:
             try:
-                missing = await self._from_disk(source, known, missing)
+                with stage("disk cache"):
+                    missing = await self._from_disk(source, known, missing)
             except Exception as failure:
                 self._log.error("the disk cache cannot be read: {why!r}", why=failure)
                 missing = [one for one in missing if (known.identity, one) in self._coming]
@@ -307,7 +310,8 @@ class Fetcher:
 
     def _plain(self, source: Source, known: _Object, number: int, stored: memoryview) -> bytes:
         crypt = self._lineage[source.volume].crypt
-        return open_frame(known.header, number, stored, crypt, known.key)
+        with stage("decode"):
+            return open_frame(known.header, number, stored, crypt, known.key)
 
     def _arrived(self, known: _Object, number: int, plain: bytes) -> None:
         self._memory.put((known.identity, number), plain)
@@ -360,7 +364,8 @@ class Fetcher:
         disk, identity = self._disk, self._identity(source)
         assert disk is not None
         try:
-            there = await self._environment.call_in_thread(disk.get, identity, wanted[0])
+            with stage("disk cache"):
+                there = await self._environment.call_in_thread(disk.get, identity, wanted[0])
         except Exception as failure:
             self._log.error("the disk cache cannot be read: {why!r}", why=failure)
             return wanted
@@ -414,7 +419,8 @@ class Fetcher:
 
     async def _get(self, key: str, start: int, length: int) -> bytes:
         try:
-            return await self._store.get(key, start, length)
+            with stage("store"):
+                return await self._store.get(key, start, length)
         except NotFound:
             raise Corrupt(f"{key} is missing from the store, and the map points to it") from None
         except Garbled as failure:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from gateway.interfaces import NowOrLater
+from gateway.stages import Told
 
 
 @attrs.define(eq=False)
@@ -17,7 +18,21 @@ class _Change:
     size: int
     prepare: Callable[[], NowOrLater[None]] | None
     apply: Callable[[], NowOrLater[None]]
-    done: Deferred[None]
+    done: Told[None]
+    #: The stage that it is in, as its answer tells it; empty while it does not wait.
+    waiting_for: str = attrs.field(default="", init=False)
+
+    def waits_for(self, stage: str) -> None:
+        """From now on, unless it waits for something already."""
+        if not self.waiting_for:
+            self.waiting_for = stage
+            self.done.stages.begin(stage)
+
+    def goes_on(self) -> None:
+        """It waits no longer."""
+        if self.waiting_for:
+            self.done.stages.end(self.waiting_for)
+            self.waiting_for = ""
 
 
 class Intake:
@@ -61,7 +76,9 @@ class Intake:
             prepare: finds out what ``apply`` needs; those behind wait for it.
         """
         if self._making or self._changes or not self._room(size):
-            change = _Change(size, prepare, apply, Deferred())
+            change = _Change(size, prepare, apply, Told())
+            if self._making or self._changes:
+                change.waits_for("order")
             self._changes.append(change)
             self.go_on()
             return change.done
@@ -70,7 +87,8 @@ class Intake:
             ready = None if prepare is None else prepare()
             if not isinstance(ready, Deferred):
                 return apply()
-            change = _Change(size, None, apply, Deferred())
+            change = _Change(size, None, apply, Told())
+            change.waits_for("edges")
             self._changes.append(change)
             self._prepare(ready)
             return change.done
@@ -87,12 +105,15 @@ class Intake:
         try:
             while self._changes and not self._preparing:
                 change = self._changes[0]
+                change.goes_on()
                 if not self._room(change.size):
+                    change.waits_for("room")
                     self._wait(change.size)
                     if not self._changes or not self._room(change.size):
                         return
                     continue
-                self._go_on_with(change)
+                with change.done.stages.told_of():
+                    self._go_on_with(change)
         finally:
             self._making = False
 
@@ -103,6 +124,7 @@ class Intake:
             if change.prepare is not None:
                 prepare, change.prepare = change.prepare, None
                 if isinstance(ready := prepare(), Deferred):
+                    change.waits_for("edges")
                     self._prepare(ready)
                     return
             self._changes.popleft()

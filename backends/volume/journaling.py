@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from backends.volume import journal_records
@@ -15,6 +14,7 @@ from backends.volume.units import SECTOR
 from backends.volume.values import ZERO
 from gateway.errors import Closed, Unavailable
 from gateway.interfaces import Buffer, NowOrLater
+from gateway.stages import stage, told
 
 
 class Journaling:
@@ -64,11 +64,12 @@ class Journaling:
         if journal.failure is None and journal.durable == journal.last:
             self.last_flush = self._wall()
             return None
-        return Deferred.fromCoroutine(self._sync(to_the_store))
+        return told(self._sync(to_the_store))
 
     async def _sync(self, to_the_store: Callable[[], NowOrLater[None]]) -> None:
         try:
-            await self.journal.sync()
+            with stage("journal"):
+                await self.journal.sync()
             self.last_flush = self._wall()
             return
         except Unavailable as failure:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -59,8 +60,13 @@ class Storage:
     traits: Callable[[IObjectStore], Awaitable[list[StoreTrait]]]
 
 
-def environment_of(resources: Resources) -> Environment:
-    """The real one: this machine's time, randomness and name."""
+def environment_of(resources: Resources, name: str = "") -> Environment:
+    """
+    The real one: this machine's time, randomness and name.
+
+    Args:
+        name: the export's.
+    """
     return Environment(
         clock=resources.reactor,
         random=Random(),
@@ -68,6 +74,7 @@ def environment_of(resources: Resources) -> Environment:
         wall=time.time,
         call_in_thread=resources.call_in_thread,
         process=this_process(),
+        tell=partial(resources.tell, name),
     )
 
 
@@ -126,7 +133,7 @@ class Opening:
         self._read_only = read_only
         self._admit = admit
         self._state_dir = resources.state_dir
-        self._environment = environment_of(resources)
+        self._environment = environment_of(resources, name)
         self._memory = FrameCache(settings.memory_cache)
         self._disk: DiskCache | None = None
         self._source: KeySource | None = None

@@ -19,6 +19,7 @@ from backends.volume.values import ABSENT, DATA, index, kind, sector
 from gateway.errors import StorageError
 from gateway.info import MIB
 from gateway.interfaces import Buffer, NowOrLater
+from gateway.stages import stage, told
 
 #: Sectors that are got ready at once, and in all: more would drive out what came first.
 _AT_ONCE, _WARM = 8 * MIB // SECTOR, 64 * MIB // SECTOR
@@ -91,11 +92,11 @@ class Reader:
         data = bytearray(length)
         if self.read_into(offset, memoryview(data)):
             return data
-        return Deferred.fromCoroutine(self.read(offset, length))
+        return told(self.read(offset, length))
 
     def cache(self, offset: int, length: int) -> NowOrLater[None]:
         """As `IExport.cache`."""
-        return Deferred.fromCoroutine(self.warm(offset // SECTOR, -(-(offset + length) // SECTOR)))
+        return told(self.warm(offset // SECTOR, -(-(offset + length) // SECTOR)))
 
     async def read(self, offset: int, length: int) -> bytearray:
         """The bytes of a range, however long that takes."""
@@ -170,7 +171,8 @@ class Reader:
 
     async def _found(self, start: int, end: int) -> list[Piece]:
         while (pieces := self.pieces(start, end)) is None:
-            await self._stored.ensure(start, end)
+            with stage("map"):
+                await self._stored.ensure(start, end)
         return pieces
 
     async def _fetch(self, pieces: list[Piece]) -> dict[int, list[memoryview]]:

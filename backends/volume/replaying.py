@@ -34,7 +34,8 @@ async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
     in_thread = parts.environment.call_in_thread
     records: Iterator[Record] = journal.replay(stored)
     recent, committer = parts.recent, parts.committer
-    count = 0
+    count, expected = 0, max(journal.last - stored, 0)
+    tell = parts.environment.tell
     while batch := await in_thread(_some, records):
         for record in batch:
             if record.kind == journal_records.DATA:
@@ -45,8 +46,10 @@ async def replay(journal: Journal, stored: int, parts: Attachment) -> None:
                 recent.open.lsn = record.lsn
                 committer.touched()
         count += len(batch)
+        tell(f"replaying its journal, {count} of {expected} records")
         if recent.held >= parts.options.dirty_limit:
             await parts.settle()
+    tell("")
     if count:
         _log.info("{count} records were replayed from {path}", count=count, path=journal.path)
     await in_thread(journal.adopt, parts.authority.superblock.epoch, stored)

@@ -86,6 +86,7 @@ class NBDProtocol(Protocol):
     def connectionMade(self) -> None:
         factory = self.factory
         self.peer = _peer_text(self.transport)
+        self.number = next(factory.shared.numbers)
         if not factory.admit(self):
             self._ended = True
             self.transport.abortConnection()
@@ -134,6 +135,7 @@ class NBDProtocol(Protocol):
             self.log.info(
                 "{peer}: no TLS connection came about: {reason}",
                 peer=self.peer,
+                connection=self.number,
                 reason=reason.getErrorMessage(),
             )
         self._link = self.session = None
@@ -147,6 +149,7 @@ class NBDProtocol(Protocol):
             "{peer} left export {export} after {seconds:.1f} s: {requests} requests, "
             "{bytes_read} bytes read, {bytes_written} written, {errors} errors, TLS {tls}",
             peer=self.peer,
+            connection=self.number,
             export=self._export_name,
             seconds=self.factory.shared.clock() - self._begun,
             requests=sum(traffic.requests),
@@ -274,7 +277,9 @@ class NBDProtocol(Protocol):
     def _drop(self, kind: str, reason: str) -> None:
         """``kind`` is a word of `gateway.traffic.FAILURES`."""
         self.factory.shared.clients.fail("nbd", kind)
-        self.log.info("{peer} dropped: {reason}", peer=self.peer, reason=reason)
+        self.log.info(
+            "{peer} dropped: {reason}", peer=self.peer, connection=self.number, reason=reason
+        )
         self._ended = True
         # In order, so that replies sent before still arrive; a client that
         # does not take them is cut off by the timeout.
@@ -284,7 +289,9 @@ class NBDProtocol(Protocol):
         self._timeout = None
         if not self._ended:
             self.factory.shared.clients.fail("nbd", "timeout")
-            self.log.info("{peer} dropped: handshake took too long", peer=self.peer)
+            self.log.info(
+                "{peer} dropped: handshake took too long", peer=self.peer, connection=self.number
+            )
         self._ended = True
         self.transport.abortConnection()
 
@@ -302,6 +309,7 @@ class NBDProtocol(Protocol):
         self.log.info(
             "{peer} uses export {export} ({framing} replies)",
             peer=self.peer,
+            connection=self.number,
             export=event.name,
             framing=event.terms.framing,
         )
@@ -311,7 +319,7 @@ class NBDProtocol(Protocol):
         else:
             link = TransportLink(factory.reactor, self.transport)
         self._link = link
-        self.session = Session(
+        session = self.session = Session(
             event.terms,
             self._opened[event.name][1],
             self._handshake.unparsed(),
@@ -329,6 +337,7 @@ class NBDProtocol(Protocol):
             self._handshake.secure,
             self._peer_names,
         )
+        session.about = {"export": event.name, "connection": self.number, "peer": self.peer}
         if factory.shutting_down:
             self.session.shut_down()
         self._release_all_but(event.name)

@@ -7,7 +7,7 @@ no more memory than one chunk, and a client that does not read holds that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from twisted.internet.defer import Deferred
 
@@ -31,7 +31,7 @@ async def send_chunks(
     export: IExport,
     outbox: Outbox,
     replies: SimpleReplies,
-    room: Callable[[], Deferred[None]],
+    room: Callable[[], Awaitable[None]],
 ) -> None:
     """
     Answer a READ with chunks that cover its range once, in order.

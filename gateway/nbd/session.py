@@ -35,10 +35,11 @@ from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
 from gateway.nbd.replies import framing
-from gateway.nbd.requests import Request
+from gateway.nbd.requests import Request, command_name
 from gateway.nbd.shared import Shared
 from gateway.nbd.terms import Terms
 from gateway.nbd.zeroing import PIECE, write_zeroes
+from gateway.stages import CLIENT, Stages, stage, stages_of, told
 from gateway.traffic import REFUSED, Traffic
 
 #: Seconds after which other connections have their turn.
@@ -62,6 +63,7 @@ class Session:
         inbox, outbox: for the link to fill and to empty.
         requests: how many were begun.
         traffic: the same by kind, and what became of them.
+        about: fields of every line of the log about a request.
     """
 
     log = Logger()
@@ -81,6 +83,7 @@ class Session:
         self.outbox = Outbox()
         self.requests = 0
         self.traffic = Traffic()
+        self.about: dict[str, Any] = {}
         self._terms = terms
         self._export = export
         self._limits = limits
@@ -198,8 +201,9 @@ class Session:
             if read_in_place(request, self._export, outbox, replies, request.offset, length, True):
                 return
         elif in_chunks:
-            chunks = Deferred.fromCoroutine(
-                send_chunks(request, self._export, outbox, replies, self._wait_for_room)
+            chunks = told(
+                send_chunks(request, self._export, outbox, replies, self._wait_for_room),
+                self._shared.clock,
             )
             self._answer(chunks, request, self._sent, READ_CHUNK)
             return
@@ -258,7 +262,7 @@ class Session:
         except NotFast:
             if fast:
                 raise
-            result = Deferred.fromCoroutine(
+            result = told(
                 write_zeroes(
                     self._export,
                     offset,
@@ -267,7 +271,8 @@ class Session:
                     fua,
                     lambda: deferLater(self._reactor, 0),
                     lambda: self._lost,
-                )
+                ),
+                self._shared.clock,
             )
         self._answer(result, request, self._done, min(length, PIECE))
 
@@ -327,8 +332,8 @@ class Session:
         self._in_flight += 1
         self._in_flight_bytes += cost
         self.traffic.waiting[request.type] += 1
-        clock = self._shared.clock
-        result.addBoth(self._arrived, request, answer, cost, clock, clock())
+        stages = stages_of(result)
+        result.addBoth(self._arrived, request, answer, cost, stages, self._shared.clock())
 
     def _arrived(
         self,
@@ -336,43 +341,69 @@ class Session:
         request: Request,
         answer: Callable[[Any, Request], None],
         cost: int,
-        clock: Callable[[], float],
-        begun: float,
+        stages: Stages | None,
+        since: float,
     ) -> None:
         self._in_flight -= 1
         self._in_flight_bytes -= cost
+        took = self._shared.clock() - since
+        slow = self._shared.slow
+        if slow is not None and slow.threshold and took >= slow.threshold:
+            op, offset, length = _op(request), request.offset, request.length
+            slow.answered(took, stages, op, offset, length, **self.about)
         if self._lost:
             if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
                 self.log.failure("request failed after its client left", result)
             return
-        self.traffic.answered(request.type, clock() - begun)
+        self.traffic.answered(request.type, took)
         if not isinstance(result, Failure):
             try:
                 answer(result, request)
             except Exception:
                 result = Failure()
         if isinstance(result, Failure):
-            self._fail(result, request)
+            self._fail(result, request, stages)
         if not self._serving:
             self._answered_later()
 
-    def _fail(self, failure: Failure, request: Request) -> None:
+    def _fail(self, failure: Failure, request: Request, stages: Stages | None = None) -> None:
         error = failure.value
         assert error is not None
         errno, text = to_nbd(error, request)
         if not isinstance(error, StorageError):
-            self.log.failure("bug: {request} failed", failure, request=request)
+            about = self._about(request, stages)
+            self.log.failure("bug: {request} failed", failure, request=request, **about)
         elif errno == c.NBD_EIO:
             untold = self._complaints.untold(text)
             if untold is not None:
                 more = f" (and {untold} more requests since it was last said)" if untold else ""
                 self.log.error(
-                    "{request} failed: {text}{more}", request=request, text=text, more=more
+                    "{request} failed: {error}{more}",
+                    request=request,
+                    error=text,
+                    more=more,
+                    untold=untold,
+                    **self._about(request, stages),
                 )
         self.traffic.fail(WORDS[errno])
         self._replies.failed(request, errno, text)
 
-    def _wait_for_room(self) -> Deferred[None]:
+    def _about(self, request: Request, stages: Stages | None) -> dict[str, Any]:
+        """Fields of a line of the log."""
+        notes = {} if stages is None else stages.notes
+        return {
+            **notes,
+            **self.about,
+            "op": _op(request),
+            "offset": request.offset,
+            "length": request.length,
+        }
+
+    async def _wait_for_room(self) -> None:
+        with stage(CLIENT):
+            await self._room_in_outbox()
+
+    def _room_in_outbox(self) -> Deferred[None]:
         if self._lost:
             # There will be no room any more, and who waits must not try again.
             return fail(ConnectionLost())
@@ -382,6 +413,11 @@ class Session:
             # What fills the outbox came from storage just now: nobody sends it yet.
             self._answered_later()
         return room
+
+
+def _op(request: Request) -> str:
+    """As the log calls it."""
+    return command_name(request.type).lower()
 
 
 def _nobody() -> None:

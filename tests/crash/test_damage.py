@@ -103,7 +103,7 @@ def test_damaged_data_is_an_error_that_names_the_object(
         answer = client.call(READ, 256 * KIB, 256 * KIB)
         assert answer.error == errno.EIO
         assert answer.text is not None and victim in answer.text
-        told = [line for line in gateway.text().splitlines() if "#critical" in line]
+        told = [line for line in gateway.text().splitlines() if '"level": "critical"' in line]
         assert told and all(victim in line for line in told)
         for number in (0, 2, 3):
             assert client.read(number * 256 * KIB, 256 * KIB) == noise(number)

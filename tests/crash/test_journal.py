@@ -100,7 +100,7 @@ def test_another_machine_is_refused_and_a_journal_that_was_given_up_tells_what_w
     before = journals(first)
     first.serve()
     told = first.process.wait_for(".*The journal is kept as (?P<kept>.+) and not used.*")  # type: ignore[union-attr]
-    assert "#critical" in told.group()
+    assert '"level": "critical"' in told.group()
     assert re.search(r"2 records are lost \(\d+ to \d+, of epoch \d+\)", told.group())
     assert "4096 bytes written and 65536 bytes zeroed or trimmed" in told.group()
     assert "in sectors 0-127, 2048-2055" in told.group()

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.service.twistd import Twistd
 
 #: Log lines that no client, however odd, may cause.
-ALARMS = ("Traceback", "Unhandled", "#critical", "#error")
+ALARMS = ("Traceback", "Unhandled", '"level": "critical"', '"level": "error"')
 
 MIB = 1 << 20
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -268,3 +269,25 @@ def test_room_for_a_change_counts_the_sectors_that_it_cuts():
     ring.left = MIB
     assert journaling.has_room(32 * MIB)  # as much as one record may hold
     assert LEAST > 0
+
+
+def test_a_replay_says_how_far_it_is_and_a_close_what_it_stores(tmp_path):
+    """An operator who waits for a start or a stop sees that it goes on; the last word is none."""
+    bench = Bench(tmp_path / "journal")
+    for number in range(100):
+        bench.volume.write(number * SECTOR, b"x" * SECTOR, False)
+    bench.host.settle(bench.volume.flush())
+    words = []
+    bench.host.environment = attrs.evolve(bench.host.environment, tell=words.append)
+    bench.crash()
+    assert words == [
+        "replaying its journal, 64 of 100 records",
+        "replaying its journal, 100 of 100 records",
+        "",
+    ]
+    words.clear()
+    bench.volume.write(0, b"y" * MIB, False)
+    bench.host.settle(bench.volume.close())
+    assert words[0].startswith("storing 1.") and words[0].endswith(" MiB")
+    assert "storing its map" in words
+    assert words[-1] == ""
