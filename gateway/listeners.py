@@ -42,7 +42,7 @@ class NBDFactories:
         slow: is told of the requests that storage answered later.
     """
 
-    def __init__(self, clients: Connections, slow: SlowOperations | None) -> None:
+    def __init__(self, clients: Connections, slow: SlowOperations | None = None) -> None:
         self._shared = Shared(clients=clients, slow=slow)
 
     def __call__(
