@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.nbd.limits import READ_CHUNK
-from gateway.nbd.outbox import CAPACITY, Outbox
+from gateway.nbd.outbox import CAPACITY, FIRST, Outbox
 
 
 def put(box: Outbox, data: bytes) -> bool:
@@ -63,14 +63,14 @@ def test_room_is_bounded_and_comes_back() -> None:
     C14: what does not fit is refused until everything has been taken.
     """
     box = Outbox()
-    assert box.reserve(CAPACITY) == 0
+    assert box.reserve(CAPACITY) == FIRST
     assert box.reserve(CAPACITY + 1) == -1
     assert put(box, b"x" * CAPACITY)
     assert box.reserve(1) == -1
     take(box, CAPACITY - 1)
     assert box.reserve(1) == -1
     take(box, 1)
-    assert box.reserve(CAPACITY) == 0
+    assert box.reserve(CAPACITY) == FIRST
 
 
 def test_full_means_that_nothing_more_should_be_served() -> None:
