@@ -48,6 +48,15 @@ SMALL_PAYLOAD = 64 * KIB
 READ_CHUNK = 256 * KIB
 
 
+#: Bytes of payloads that all connections together may hold. One WRITE of
+#: the longest kind fits, or one of 1 MiB from each of 32 clients at once.
+PAYLOAD_MEMORY = 32 * MIB
+
+#: Bytes. While that much is held, one connection may still have this many in
+#: flight: four short payloads, so that none comes to a halt.
+FEW_IN_FLIGHT = 256 * KIB
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """

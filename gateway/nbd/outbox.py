@@ -15,6 +15,7 @@ from collections import deque
 
 from gateway.info import KIB
 from gateway.nbd.limits import READ_CHUNK
+from gateway.nbd.payloads import PayloadMemory
 
 #: Bytes of replies. Room for one READ chunk behind half a buffer of small replies.
 CAPACITY = 2 * READ_CHUNK + 4 * KIB
@@ -30,18 +31,22 @@ class Outbox:
     """
     Bytes to send, in order.
 
+    Args:
+        memory: told of what is queued.
+
     Attributes:
         buffer: where replies are packed; only between `reserve` and `commit`.
         full: nothing further should be served until the bytes drain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: PayloadMemory) -> None:
         # Anonymous memory costs only the pages that replies have touched.
         self.buffer = memoryview(mmap.mmap(-1, FIRST + CAPACITY))
         self._start = FIRST
         self._end = FIRST
         self._pieces: deque[memoryview] = deque()
         self._queued = 0
+        self._memory = memory
 
     @property
     def full(self) -> bool:
@@ -66,6 +71,7 @@ class Outbox:
 
     def append(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Queue bytes that exist already; they must not change until taken."""
+        queued = self._queued
         if self._end > self._start:
             self._pieces.append(self.buffer[self._start : self._end])
             self._queued += self._end - self._start
@@ -74,6 +80,7 @@ class Outbox:
             if piece:
                 self._pieces.append(memoryview(piece).cast("B"))
                 self._queued += len(self._pieces[-1])
+        self._memory.hold(self._queued - queued)
 
     def head(self) -> list[memoryview]:
         """The next bytes to send, as up to 16 pieces; empty if there are none."""
@@ -88,7 +95,9 @@ class Outbox:
         """The first ``count`` bytes were sent."""
         while self._pieces and count:
             piece = self._pieces[0]
-            self._queued -= min(count, len(piece))
+            taken = min(count, len(piece))
+            self._queued -= taken
+            self._memory.hold(-taken)
             if count < len(piece):
                 self._pieces[0] = piece[count:]
                 return
@@ -97,3 +106,9 @@ class Outbox:
         self._start += count
         if self._start == self._end and not self._pieces:
             self._start = self._end = FIRST
+
+    def abandon(self) -> None:
+        """Nobody takes any more: what is queued is held no longer."""
+        self._pieces.clear()
+        self._memory.hold(-self._queued)
+        self._queued = 0

@@ -31,11 +31,11 @@ from gateway.nbd.complaints import Complaints
 from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import to_nbd
 from gateway.nbd.inbox import Inbox
-from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
+from gateway.nbd.limits import EXTENT_CAP, FEW_IN_FLIGHT, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
 from gateway.nbd.replies import framing
-from gateway.nbd.requests import Request
+from gateway.nbd.requests import Refusal, Request
 from gateway.nbd.shared import Shared
 from gateway.nbd.terms import Terms
 from gateway.nbd.zeroing import PIECE, write_zeroes
@@ -74,9 +74,10 @@ class Session:
         reactor: Any,
         answered_later: Callable[[], None],
     ) -> None:
-        self.inbox = Inbox(terms, unparsed, shared.payload_memory)
         self._shared = shared
-        self.outbox = Outbox()
+        self._memory = memory = shared.payload_memory
+        self.inbox = Inbox(terms, unparsed, memory)
+        self.outbox = Outbox(memory)
         self.requests = 0
         self._terms = terms
         self._export = export
@@ -150,6 +151,7 @@ class Session:
             self.outbox.full
             or self._in_flight >= self._limits.max_in_flight
             or self._in_flight_bytes >= self._limits.max_in_flight_bytes
+            or (self._in_flight_bytes >= FEW_IN_FLIGHT and self._memory.short)
         )
 
     @property
@@ -172,6 +174,8 @@ class Session:
         # The link holds us and this holds the link: dead connections would
         # keep their buffers until the garbage collector came by.
         self._answered_later = _nobody
+        self.inbox.abandon()
+        self.outbox.abandon()
         waiting, self._room = self._room, []
         for room in waiting:
             room.errback(Failure(ConnectionLost()))
@@ -214,8 +218,27 @@ class Session:
         self._answer(result, request, self._written, request.length)
 
     def _written(self, result: Any, request: Request) -> None:
-        self._replies.done(request)
-        self._shared.payload_memory.give_back(request.payload)
+        self._conclude(request, None)
+
+    def _conclude(self, request: Request, refusal: Refusal | None) -> None:
+        """Answer a request that storage is through with, unless it is a part and others are not."""
+        self._let_go(request)
+        parts = request.parts
+        if parts is not None:
+            if not parts.answered(refusal):
+                return
+            refusal = parts.refusal
+        if refusal is None:
+            self._replies.done(request)
+        else:
+            self._replies.failed(request, refusal.errno, refusal.text)
+
+    def _let_go(self, request: Request) -> None:
+        """Nobody looks at the payload any more."""
+        payload = request.payload
+        if isinstance(payload, memoryview):
+            request.payload = b""
+            self._memory.give_back(payload)
 
     def _flush(self, request: Request) -> None:
         self._answer(self._export.flush(), request, self._done)
@@ -317,6 +340,8 @@ class Session:
             return
         self._in_flight += 1
         self._in_flight_bytes += cost
+        if not isinstance(request.payload, memoryview):  # those count already
+            self._memory.hold(cost)
         result.addBoth(self._arrived, request, answer, cost)
 
     def _arrived(
@@ -324,7 +349,10 @@ class Session:
     ) -> None:
         self._in_flight -= 1
         self._in_flight_bytes -= cost
+        if not isinstance(request.payload, memoryview):
+            self._memory.hold(-cost)
         if self._lost:
+            self._let_go(request)
             if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
                 self.log.failure("request failed after its client left", result)
             return
@@ -351,7 +379,7 @@ class Session:
                 self.log.error(
                     "{request} failed: {text}{more}", request=request, text=text, more=more
                 )
-        self._replies.failed(request, errno, text)
+        self._conclude(request, Refusal(errno, text))
 
     def _wait_for_room(self) -> Deferred[None]:
         if self._lost:

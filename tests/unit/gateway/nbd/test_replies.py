@@ -10,6 +10,7 @@ import pytest
 
 from gateway.nbd.limits import READ_CHUNK
 from gateway.nbd.outbox import CAPACITY, FIRST, Outbox
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.replies import SimpleReplies, framing
 from gateway.nbd.requests import Request
 from tests import wire_format as w
@@ -31,7 +32,7 @@ def chunk(name: str, kind: int, payload: bytes, done: bool) -> bytes:
 
 @pytest.fixture
 def outbox() -> Outbox:
-    return Outbox()
+    return Outbox(PayloadMemory())
 
 
 def sent(outbox: Outbox) -> bytes:
@@ -156,7 +157,7 @@ def test_replies_without_room_are_queued_in_order(outbox: Outbox, name: str, lef
     data = bytearray()
     while outbox.pending:
         data += sent(outbox)
-    alone = Outbox()
+    alone = Outbox(PayloadMemory())
     other = framing(name, alone)
     for _ in range(3):
         other.done(request(w.FLUSH))
