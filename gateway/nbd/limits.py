@@ -48,13 +48,14 @@ SMALL_PAYLOAD = 64 * KIB
 READ_CHUNK = 256 * KIB
 
 
-#: Bytes of payloads that all connections together may hold. One WRITE of
-#: the longest kind fits, or one of 1 MiB from each of 32 clients at once.
-PAYLOAD_MEMORY = 32 * MIB
+#: Bytes of payloads that all connections together may hold: keeps the process
+#: under 100 MB with 64 clients that write 1 MiB at a time.
+PAYLOAD_MEMORY = 16 * MIB
 
-#: Bytes. While that much is held, one connection may still have this many in
-#: flight: four short payloads, so that none comes to a halt.
-FEW_IN_FLIGHT = 256 * KIB
+#: Bytes. While that much is held, one connection begins no further request
+#: once it has this many in flight: one short payload, so that none comes to a
+#: halt.
+FEW_IN_FLIGHT = SMALL_PAYLOAD
 
 
 @dataclass(frozen=True, slots=True)

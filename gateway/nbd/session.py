@@ -215,7 +215,12 @@ class Session:
             return
         fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
         result = self._export.write(request.offset, request.payload, fua)
-        self._answer(result, request, self._written, request.length)
+        if result is None and request.parts is None:
+            # The usual case without a detour.
+            self._let_go(request)
+            self._replies.done(request)
+        else:
+            self._answer(result, request, self._written, request.length)
 
     def _written(self, result: Any, request: Request) -> None:
         self._conclude(request, None)
