@@ -63,9 +63,8 @@ class Inbox:
         self._filled = 0
         self._memory = memory
         self._drain = 0
-        #: The next part of a WRITE that is cut, and what is left behind it.
+        #: The next part of a WRITE that is cut.
         self._part: Request | None = None
-        self._behind_part = 0
         self.disconnecting = False
         self.shutting_down = False
 
@@ -204,33 +203,31 @@ class Inbox:
         return request
 
     def _cut(self, request: Request) -> None:
-        """Let a WRITE come in parts, which end at multiples so that no block is in two."""
+        """Let a WRITE come in parts."""
         count = -(-(request.offset % SMALL_PAYLOAD + request.length) // SMALL_PAYLOAD)
-        request.parts = Parts(count)
-        self._behind_part = request.length
-        self._part = request
-        self._shorten(request)
+        self._begin_part(Parts(request, count), request.offset)
 
-    def _shorten(self, part: Request) -> None:
-        part.length = min(self._behind_part, SMALL_PAYLOAD - part.offset % SMALL_PAYLOAD)
-        self._behind_part -= part.length
+    def _begin_part(self, parts: Parts, offset: int) -> None:
+        """Next is the part from ``offset``; it ends at a multiple, so that no block is in two."""
+        whole = parts.whole
+        length = min(whole.offset + whole.length - offset, SMALL_PAYLOAD - offset % SMALL_PAYLOAD)
+        part = Request(whole.type, whole.flags, whole.cookie, offset, length, None)
+        part.parts = parts
+        self._part = part
 
     def _next_part(self) -> Request | None:
         part = self._part
-        assert part is not None, "called while a WRITE is cut"
-        end = self._start + part.length
+        assert part is not None and part.parts is not None, "called while a WRITE is cut"
+        body, end = self._start, self._start + part.length
         if end > self._end:
             return None
-        part.payload = bytes(self._view[self._start : end])
+        part.payload = bytes(self._view[body:end])
         self._start = end
-        self._part = None
-        if self._behind_part:
-            following = Request(
-                part.type, part.flags, part.cookie, part.offset + part.length, 0, None
-            )
-            following.parts = part.parts
-            self._shorten(following)
-            self._part = following
+        whole, stop = part.parts.whole, part.offset + part.length
+        if stop < whole.offset + whole.length:
+            self._begin_part(part.parts, stop)
+        else:
+            self._part = None
         return part
 
     def abandon(self) -> None:

@@ -92,13 +92,17 @@ class Parts:
 
     Args:
         count: of the parts.
+
+    Attributes:
+        whole: the request to answer.
+        refusal: what the first part that failed failed with.
     """
 
-    __slots__ = ("_left", "refusal")
+    __slots__ = ("_left", "refusal", "whole")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, whole: Request, count: int) -> None:
+        self.whole = whole
         self._left = count
-        #: What the first part that failed failed with.
         self.refusal: Refusal | None = None
 
     def answered(self, refusal: Refusal | None) -> bool:

@@ -232,7 +232,7 @@ class Session:
         if parts is not None:
             if not parts.answered(refusal):
                 return
-            refusal = parts.refusal
+            request, refusal = parts.whole, parts.refusal
         if refusal is None:
             self._replies.done(request)
         else:

@@ -413,6 +413,7 @@ def test_the_parts_of_a_write_know_when_all_are_answered() -> None:
     assert first is not None and second is not None and third is not None
     parts = first.parts
     assert parts is not None and second.parts is parts and third.parts is parts
+    assert (parts.whole.offset, parts.whole.length) == (60_000, 100_000)
     refusal = Refusal(w.EINVAL, "no")
     assert not parts.answered(None)
     assert not parts.answered(refusal)
