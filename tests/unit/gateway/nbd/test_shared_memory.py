@@ -149,7 +149,7 @@ def test_writers_hold_no_more_than_the_limit_and_all_finish(shared: Shared) -> N
         assert client.cookies() == [(0, 0), (0, 1)]
         for turn in range(2):
             offset = (number // 4 * 2 + turn) * MIB
-            assert set(client.disk.bytes[offset : offset + MIB]) == {number + 64 * turn}
+            assert client.disk.bytes[offset : offset + MIB] == bytes([number + 64 * turn]) * MIB
 
 
 @pytest.mark.parametrize("kind", [READ, WRITE])
@@ -164,9 +164,9 @@ def test_a_storage_that_hangs_holds_little_and_leaves_the_others_going(
     memory = shared.payload_memory
     stuck = [Client(hung, shared) for _ in range(64)]
     for client in stuck:
-        for turn in range(64):
+        for turn in range(16):
             if kind == WRITE:
-                client.write(turn * MIB, bytes(200_000))
+                client.write(turn * MIB, bytes(100_000))
             else:
                 client.ask(READ, turn * MIB, SMALL_PAYLOAD)
         client.send()
