@@ -47,7 +47,6 @@ SMALL_PAYLOAD = 64 * KIB
 #: Bytes. A chunk of a long structured READ: what is read, sent and held at once.
 READ_CHUNK = 256 * KIB
 
-
 #: Bytes of payloads that all connections together may hold: keeps the process
 #: under 100 MB with 64 clients that write 1 MiB at a time.
 PAYLOAD_MEMORY = 16 * MIB

@@ -47,6 +47,7 @@ class Outbox:
         self._pieces: deque[memoryview] = deque()
         self._queued = 0
         self._memory = memory
+        self._abandoned = False
 
     @property
     def full(self) -> bool:
@@ -71,6 +72,8 @@ class Outbox:
 
     def append(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Queue bytes that exist already; they must not change until taken."""
+        if self._abandoned:
+            return
         queued = self._queued
         if self._end > self._start:
             self._pieces.append(self.buffer[self._start : self._end])
@@ -108,7 +111,8 @@ class Outbox:
             self._start = self._end = FIRST
 
     def abandon(self) -> None:
-        """Nobody takes any more: what is queued is held no longer."""
+        """Nobody takes any more: what is queued, or would be, is not held."""
+        self._abandoned = True
         self._pieces.clear()
         self._memory.hold(-self._queued)
         self._queued = 0
