@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from gateway.addresses import path_problem
 
-#: Connections waiting to be accepted.
-_BACKLOG = 50
+#: Connections waiting to be accepted, as many as one listener admits. A client
+#: that finds no place is turned away at once, where TCP would try again.
+_BACKLOG = 1024
 
 
 def listen(reactor: Any, path: str, mode: int, factory: Any) -> OwnPort:

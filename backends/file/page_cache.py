@@ -89,7 +89,10 @@ class PageCache:
             if (
                 is_locked
                 or started < self._slow_at + self._pause
-                or not (self._in_memory or self._needs_no_read(offset, offset + length))
+                or (
+                    (offset | length) & _PAGE_MASK
+                    and not (self._in_memory or self._needs_no_read(offset, offset + length))
+                )
             ):
                 return 0
             written = self._pwrite(self._fd, data, offset)

@@ -5,7 +5,8 @@ The embedder receives into `Inbox.space` and says how much came with
 `Inbox.received`; `Inbox.next_request` then returns each complete request in
 turn. Requests and short payloads are parsed out of one buffer by a cursor. A
 long payload gets a buffer of its own as soon as its header is here, and
-`space` then is that buffer: the bytes land where they stay.
+`space` then is that buffer: the bytes land where they stay. If there is no
+memory for one, the WRITE is cut into short ones, `Parts`.
 
 The payload of a refused WRITE is read past and never parsed (C12).
 
@@ -20,7 +21,7 @@ from gateway.info import KIB
 from gateway.nbd import constants as c
 from gateway.nbd.limits import MAX_PAYLOAD, SMALL_PAYLOAD, WRITE_DRAIN_MAX
 from gateway.nbd.payloads import PayloadMemory
-from gateway.nbd.requests import Refusal, Request, command_name, judge, rules
+from gateway.nbd.requests import Parts, Refusal, Request, command_name, judge, rules
 from gateway.nbd.terms import EXTENDED, Terms
 
 #: Bytes. Holds 32 requests with 4 KiB each, what a busy client sends at once.
@@ -62,6 +63,8 @@ class Inbox:
         self._filled = 0
         self._memory = memory
         self._drain = 0
+        #: The next part of a WRITE that is cut.
+        self._part: Request | None = None
         self.disconnecting = False
         self.shutting_down = False
 
@@ -100,6 +103,8 @@ class Inbox:
         """
         if self._incomplete is not None:
             return self._complete()
+        if self._part is not None:
+            return self._next_part()
         if self.disconnecting:
             self._start = self._end
             return None
@@ -171,6 +176,10 @@ class Inbox:
             request.payload = bytes(self._view[body : self._start])
             return request
         payload = self._memory.take(length)
+        if payload is None:
+            self._start = body
+            self._cut(request)
+            return self._next_part()
         request.payload = payload
         have = min(available, length)
         payload[:have] = self._view[body : body + have]
@@ -192,6 +201,41 @@ class Inbox:
                 return None
         request, self._incomplete = self._incomplete, None
         return request
+
+    def _cut(self, request: Request) -> None:
+        """Let a WRITE come in parts."""
+        count = -(-(request.offset % SMALL_PAYLOAD + request.length) // SMALL_PAYLOAD)
+        self._begin_part(Parts(request, count), request.offset)
+
+    def _begin_part(self, parts: Parts, offset: int) -> None:
+        """Next is the part from ``offset``; it ends at a multiple, so that no block is in two."""
+        whole = parts.whole
+        length = min(whole.offset + whole.length - offset, SMALL_PAYLOAD - offset % SMALL_PAYLOAD)
+        part = Request(whole.type, whole.flags, whole.cookie, offset, length, None)
+        part.parts = parts
+        self._part = part
+
+    def _next_part(self) -> Request | None:
+        part = self._part
+        assert part is not None and part.parts is not None, "called while a WRITE is cut"
+        body, end = self._start, self._start + part.length
+        if end > self._end:
+            return None
+        part.payload = bytes(self._view[body:end])
+        self._start = end
+        whole, stop = part.parts.whole, part.offset + part.length
+        if stop < whole.offset + whole.length:
+            self._begin_part(part.parts, stop)
+        else:
+            self._part = None
+        return part
+
+    def abandon(self) -> None:
+        """No more bytes come: give back the memory of a payload that is not complete."""
+        payload, self._payload = self._payload, None
+        if payload is not None:
+            self._incomplete = None
+            self._memory.give_back(payload)
 
     def _status_with_payload(
         self, flags: int, cookie: int, offset: int, length: int, body: int

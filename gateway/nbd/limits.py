@@ -47,6 +47,15 @@ SMALL_PAYLOAD = 64 * KIB
 #: Bytes. A chunk of a long structured READ: what is read, sent and held at once.
 READ_CHUNK = 256 * KIB
 
+#: Bytes of payloads that all connections together may hold: keeps the process
+#: under 100 MB with 64 clients that write 1 MiB at a time.
+PAYLOAD_MEMORY = 16 * MIB
+
+#: Bytes. While that much is held, one connection begins no further request
+#: once it has this many in flight: one short payload, so that none comes to a
+#: halt.
+FEW_IN_FLIGHT = SMALL_PAYLOAD
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -15,31 +15,43 @@ from collections import deque
 
 from gateway.info import KIB
 from gateway.nbd.limits import READ_CHUNK
+from gateway.nbd.payloads import PayloadMemory
 
-#: Bytes. Room for one READ chunk behind half a buffer of small replies.
+#: Bytes of replies. Room for one READ chunk behind half a buffer of small replies.
 CAPACITY = 2 * READ_CHUNK + 4 * KIB
+
+#: Where the first reply is packed. At 0 its data, copied by the kernel from
+#: the start of a page, would lie 16 or 28 bytes behind the start of another:
+#: up to 31 bytes, some processors copy at a fifth of their speed
+#: (docs/decisions/0013-data-lies-clear-of-page-starts.md).
+FIRST = 64
 
 
 class Outbox:
     """
     Bytes to send, in order.
 
+    Args:
+        memory: told of what is queued.
+
     Attributes:
         buffer: where replies are packed; only between `reserve` and `commit`.
         full: nothing further should be served until the bytes drain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: PayloadMemory) -> None:
         # Anonymous memory costs only the pages that replies have touched.
-        self.buffer = memoryview(mmap.mmap(-1, CAPACITY))
-        self._start = 0
-        self._end = 0
+        self.buffer = memoryview(mmap.mmap(-1, FIRST + CAPACITY))
+        self._start = FIRST
+        self._end = FIRST
         self._pieces: deque[memoryview] = deque()
         self._queued = 0
+        self._memory = memory
+        self._abandoned = False
 
     @property
     def full(self) -> bool:
-        return self._end > READ_CHUNK or self._queued > 0
+        return self._end > FIRST + READ_CHUNK or self._queued > 0
 
     @property
     def pending(self) -> int:
@@ -52,7 +64,7 @@ class Outbox:
         or -1 if there is no room. Nothing is taken until `commit`.
         """
         end = self._end
-        return end if end + count <= CAPACITY else -1
+        return end if end + count <= FIRST + CAPACITY else -1
 
     def commit(self, count: int) -> None:
         """The next ``count`` bytes of the buffer are a reply."""
@@ -60,6 +72,9 @@ class Outbox:
 
     def append(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Queue bytes that exist already; they must not change until taken."""
+        if self._abandoned:
+            return
+        queued = self._queued
         if self._end > self._start:
             self._pieces.append(self.buffer[self._start : self._end])
             self._queued += self._end - self._start
@@ -68,6 +83,7 @@ class Outbox:
             if piece:
                 self._pieces.append(memoryview(piece).cast("B"))
                 self._queued += len(self._pieces[-1])
+        self._memory.hold(self._queued - queued)
 
     def head(self) -> list[memoryview]:
         """The next bytes to send, as up to 16 pieces; empty if there are none."""
@@ -82,7 +98,9 @@ class Outbox:
         """The first ``count`` bytes were sent."""
         while self._pieces and count:
             piece = self._pieces[0]
-            self._queued -= min(count, len(piece))
+            taken = min(count, len(piece))
+            self._queued -= taken
+            self._memory.hold(-taken)
             if count < len(piece):
                 self._pieces[0] = piece[count:]
                 return
@@ -90,4 +108,11 @@ class Outbox:
             self._pieces.popleft()
         self._start += count
         if self._start == self._end and not self._pieces:
-            self._start = self._end = 0
+            self._start = self._end = FIRST
+
+    def abandon(self) -> None:
+        """Nobody takes any more: what is queued, or would be, is not held."""
+        self._abandoned = True
+        self._pieces.clear()
+        self._memory.hold(-self._queued)
+        self._queued = 0

@@ -23,15 +23,28 @@ class Request:
         flags: ``NBD_CMD_FLAG_...``, ored.
         cookie: the client's number for it, any 64 bits.
         offset, length: bytes.
-        payload: the data of a WRITE, else empty.
+        payload: the data of a WRITE, else empty; a memoryview is lent by
+            `gateway.nbd.payloads.PayloadMemory`.
+        parts: the WRITE that this is a part of, if it came in parts.
         context_ids: the contexts a BLOCK_STATUS payload asks for; None means all.
         refusal: why the gate refused it, or None.
     """
 
-    __slots__ = ("context_ids", "cookie", "flags", "length", "offset", "payload", "refusal", "type")
+    __slots__ = (
+        "context_ids",
+        "cookie",
+        "flags",
+        "length",
+        "offset",
+        "parts",
+        "payload",
+        "refusal",
+        "type",
+    )
 
     payload: bytes | memoryview
     context_ids: tuple[int, ...] | None
+    parts: Parts | None
 
     def __init__(
         self,
@@ -50,6 +63,7 @@ class Request:
         self.refusal = refusal
         self.payload = b""
         self.context_ids = None
+        self.parts = None
 
     def __repr__(self) -> str:
         name = command_name(self.type)
@@ -70,6 +84,32 @@ class Refusal:
     def __init__(self, errno: int, text: str) -> None:
         self.errno = errno
         self.text = text
+
+
+class Parts:
+    """
+    One WRITE carried out as several, whose answers become one.
+
+    Args:
+        count: of the parts.
+
+    Attributes:
+        whole: the request to answer.
+        refusal: what the first part that failed failed with.
+    """
+
+    __slots__ = ("_left", "refusal", "whole")
+
+    def __init__(self, whole: Request, count: int) -> None:
+        self.whole = whole
+        self._left = count
+        self.refusal: Refusal | None = None
+
+    def answered(self, refusal: Refusal | None) -> bool:
+        """One part is done; answers with whether all are."""
+        self._left -= 1
+        self.refusal = self.refusal or refusal
+        return not self._left
 
 
 class Rule:

@@ -31,11 +31,11 @@ from gateway.nbd.complaints import Complaints
 from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import WORDS, to_nbd
 from gateway.nbd.inbox import Inbox
-from gateway.nbd.limits import EXTENT_CAP, READ_CHUNK, Limits
+from gateway.nbd.limits import EXTENT_CAP, FEW_IN_FLIGHT, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
 from gateway.nbd.replies import framing
-from gateway.nbd.requests import Request, command_name
+from gateway.nbd.requests import Refusal, Request, command_name
 from gateway.nbd.shared import Shared
 from gateway.nbd.terms import Terms
 from gateway.nbd.zeroing import PIECE, write_zeroes
@@ -78,9 +78,10 @@ class Session:
         reactor: Any,
         answered_later: Callable[[], None],
     ) -> None:
-        self.inbox = Inbox(terms, unparsed, shared.payload_memory)
         self._shared = shared
-        self.outbox = Outbox()
+        self._memory = memory = shared.payload_memory
+        self.inbox = Inbox(terms, unparsed, memory)
+        self.outbox = Outbox(memory)
         self.requests = 0
         self.traffic = Traffic()
         self.about: dict[str, Any] = {}
@@ -145,7 +146,9 @@ class Session:
                 self._replies.failed(request, refusal.errno, refusal.text)
             else:
                 command = request.type
-                requests[command] += 1
+                parts = request.parts
+                if parts is None or parts.whole.offset == request.offset:
+                    requests[command] += 1
                 sizes[command] += request.length
                 try:
                     _COMMANDS[command](self, request)
@@ -162,6 +165,7 @@ class Session:
             self.outbox.full
             or self._in_flight >= self._limits.max_in_flight
             or self._in_flight_bytes >= self._limits.max_in_flight_bytes
+            or (self._in_flight_bytes >= FEW_IN_FLIGHT and self._memory.short)
         )
 
     @property
@@ -184,6 +188,8 @@ class Session:
         # The link holds us and this holds the link: dead connections would
         # keep their buffers until the garbage collector came by.
         self._answered_later = _nobody
+        self.inbox.abandon()
+        self.outbox.abandon()
         waiting, self._room = self._room, []
         for room in waiting:
             room.errback(Failure(ConnectionLost()))
@@ -224,11 +230,35 @@ class Session:
             return
         fua = bool(request.flags & c.NBD_CMD_FLAG_FUA)
         result = self._export.write(request.offset, request.payload, fua)
-        self._answer(result, request, self._written, request.length)
+        if result is None and request.parts is None:
+            # The usual case without a detour.
+            self._let_go(request)
+            self._replies.done(request)
+        else:
+            self._answer(result, request, self._written, request.length)
 
     def _written(self, result: Any, request: Request) -> None:
-        self._replies.done(request)
-        self._shared.payload_memory.give_back(request.payload)
+        self._conclude(request, None)
+
+    def _conclude(self, request: Request, refusal: Refusal | None) -> None:
+        """Answer a request that storage is through with, unless it is a part and others are not."""
+        self._let_go(request)
+        parts = request.parts
+        if parts is not None:
+            if not parts.answered(refusal):
+                return
+            request, refusal = parts.whole, parts.refusal
+        if refusal is None:
+            self._replies.done(request)
+        else:
+            self._replies.failed(request, refusal.errno, refusal.text)
+
+    def _let_go(self, request: Request) -> None:
+        """Nobody looks at the payload any more."""
+        payload = request.payload
+        if isinstance(payload, memoryview):
+            request.payload = b""
+            self._memory.give_back(payload)
 
     def _flush(self, request: Request) -> None:
         self._answer(self._export.flush(), request, self._done)
@@ -331,6 +361,8 @@ class Session:
             return
         self._in_flight += 1
         self._in_flight_bytes += cost
+        if not isinstance(request.payload, memoryview):  # those count already
+            self._memory.hold(cost)
         self.traffic.waiting[request.type] += 1
         stages = stages_of(result)
         result.addBoth(self._arrived, request, answer, cost, stages, self._shared.clock())
@@ -346,12 +378,15 @@ class Session:
     ) -> None:
         self._in_flight -= 1
         self._in_flight_bytes -= cost
+        if not isinstance(request.payload, memoryview):
+            self._memory.hold(-cost)
         took = self._shared.clock() - since
         slow = self._shared.slow
         if slow is not None and slow.threshold and took >= slow.threshold:
             op, offset, length = _op(request), request.offset, request.length
             slow.answered(took, stages, op, offset, length, **self.about)
         if self._lost:
+            self._let_go(request)
             if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
                 self.log.failure("request failed after its client left", result)
             return
@@ -386,7 +421,7 @@ class Session:
                     **self._about(request, stages),
                 )
         self.traffic.fail(WORDS[errno])
-        self._replies.failed(request, errno, text)
+        self._conclude(request, Refusal(errno, text))
 
     def _about(self, request: Request, stages: Stages | None) -> dict[str, Any]:
         """Fields of a line of the log."""

@@ -53,6 +53,16 @@ class UnixSocketTests(SynchronousTestCase):
         self._stop(port)
         assert Path(self.path).read_text() == "theirs"
 
+    def test_many_clients_that_come_at_once_find_a_place(self) -> None:
+        """Before the gateway has accepted any: nothing tries again for them."""
+        port = self._listen()
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+        for client in clients:
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            client.connect(self.path)
+        self._stop(port)
+
     def test_a_socket_that_nobody_listens_on_is_replaced(self) -> None:
         """After a crash the gateway starts again by itself."""
         with socket.socket(socket.AF_UNIX) as dead:

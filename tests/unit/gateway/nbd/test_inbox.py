@@ -13,6 +13,7 @@ from gateway.info import Abilities, ExportInfo
 from gateway.nbd.contexts import CONTEXTS
 from gateway.nbd.inbox import Inbox, ProtocolViolation
 from gateway.nbd.payloads import PayloadMemory
+from gateway.nbd.requests import Refusal
 from gateway.nbd.terms import Terms, transmission_flags
 from tests import wire_format as w
 from tests.wire_format import compact, extended
@@ -22,12 +23,18 @@ SIZE = 64 * MIB
 
 
 def inbox(
-    framing: str = "simple", unparsed: bytes = b"", contexts: bool = True, **changes: Any
+    framing: str = "simple",
+    unparsed: bytes = b"",
+    contexts: bool = True,
+    memory: PayloadMemory | None = None,
+    **changes: Any,
 ) -> Inbox:
     info = ExportInfo(**{"size": SIZE, "abilities": Abilities(cache=True), **changes})
     chosen = CONTEXTS if contexts and framing != "simple" else ()
     flags = transmission_flags(info, framing, bool(chosen))
-    return Inbox(Terms(info, framing, chosen, flags), unparsed, PayloadMemory())
+    return Inbox(
+        Terms(info, framing, chosen, flags), unparsed, PayloadMemory() if memory is None else memory
+    )
 
 
 def feed(box: Inbox, data: bytes, step: int = 1 << 30) -> list[tuple[Any, ...]]:
@@ -366,3 +373,60 @@ def test_noise_is_requests_or_a_violation(framing: str, noise: list[bytes], step
             assert len(request[5]) <= 32 << 20
     except ProtocolViolation:
         pass
+
+
+@given(
+    offset=st.integers(0, 300_000),
+    length=st.integers(64 * 1024 + 1, 300_000),
+    step=st.integers(1_000, 400_000),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_a_write_without_memory_comes_in_parts(offset: int, length: int, step: int) -> None:
+    """
+    C14: they are short, cover it once and in order, end where no block does, and
+    are one request's; what follows is not touched. Nothing was lent for it.
+    """
+    memory = PayloadMemory(64 * 1024)
+    box = inbox(memory=memory)
+    data = bytes(range(251)) * (length // 251 + 1)
+    stream = compact(w.WRITE, offset, length, cookie=7, data=data[:length])
+    found = feed(box, stream + compact(w.READ, 0, 512, cookie=8), step)
+    *parts, last = found
+    assert (last[0], last[2]) == (w.READ, 8)
+    position = offset
+    for type, _, cookie, start, count, payload, error in parts:
+        assert (type, cookie, start, error) == (w.WRITE, 7, position, 0)
+        assert count == len(payload) <= 64 * 1024
+        assert payload == data[start - offset : start - offset + count]
+        position += count
+        assert position % (64 * 1024) == 0 or position == offset + length
+    assert position == offset + length
+    assert memory.held == 0
+
+
+def test_the_parts_of_a_write_know_when_all_are_answered() -> None:
+    """The first refusal is the one that counts, and the last answer is the one to send."""
+    box = inbox(memory=PayloadMemory(0))
+    box.space()[: 28 + 100_000] = compact(w.WRITE, 60_000, 100_000, data=bytes(100_000))
+    box.received(28 + 100_000)
+    first, second, third = box.next_request(), box.next_request(), box.next_request()
+    assert first is not None and second is not None and third is not None
+    parts = first.parts
+    assert parts is not None and second.parts is parts and third.parts is parts
+    assert (parts.whole.offset, parts.whole.length) == (60_000, 100_000)
+    refusal = Refusal(w.EINVAL, "no")
+    assert not parts.answered(None)
+    assert not parts.answered(refusal)
+    assert parts.answered(Refusal(w.EINVAL, "later"))
+    assert parts.refusal is refusal
+
+
+def test_an_incomplete_payload_is_given_back() -> None:
+    """Once, when the connection is gone."""
+    memory = PayloadMemory()
+    box = inbox(memory=memory)
+    feed(box, compact(w.WRITE, 0, MIB, data=bytes(MIB))[: MIB // 2])
+    assert memory.held == MIB
+    box.abandon()
+    box.abandon()
+    assert memory.held == 0

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.nbd.limits import READ_CHUNK
-from gateway.nbd.outbox import CAPACITY, Outbox
+from gateway.nbd.outbox import CAPACITY, FIRST, Outbox
+from gateway.nbd.payloads import PayloadMemory
 
 
 def put(box: Outbox, data: bytes) -> bool:
@@ -39,7 +40,7 @@ def test_bytes_come_out_as_they_went_in(steps: list[tuple[str, int]]) -> None:
     """
     C6: packed and queued replies leave in order, contiguous, whatever portions the client takes.
     """
-    box = Outbox()
+    box = Outbox(PayloadMemory())
     sent, came = bytearray(), bytearray()
     for number, (what, count) in enumerate(steps):
         data = bytes([number + 1]) * count
@@ -62,22 +63,22 @@ def test_room_is_bounded_and_comes_back() -> None:
     """
     C14: what does not fit is refused until everything has been taken.
     """
-    box = Outbox()
-    assert box.reserve(CAPACITY) == 0
+    box = Outbox(PayloadMemory())
+    assert box.reserve(CAPACITY) == FIRST
     assert box.reserve(CAPACITY + 1) == -1
     assert put(box, b"x" * CAPACITY)
     assert box.reserve(1) == -1
     take(box, CAPACITY - 1)
     assert box.reserve(1) == -1
     take(box, 1)
-    assert box.reserve(CAPACITY) == 0
+    assert box.reserve(CAPACITY) == FIRST
 
 
 def test_full_means_that_nothing_more_should_be_served() -> None:
     """
     C14: half a buffer of replies, or a queued payload.
     """
-    box = Outbox()
+    box = Outbox(PayloadMemory())
     assert put(box, bytes(READ_CHUNK))
     assert not box.full
     assert put(box, b"x")
@@ -94,7 +95,7 @@ def test_a_chunk_fits_behind_small_replies() -> None:
     """
     C14: as long as the outbox is not full there is room for one chunk with its header.
     """
-    box = Outbox()
+    box = Outbox(PayloadMemory())
     assert put(box, bytes(READ_CHUNK))
     assert not box.full
     assert box.reserve(READ_CHUNK + 40) >= 0
@@ -104,7 +105,7 @@ def test_what_was_reserved_only_is_not_sent() -> None:
     """
     C13: a buffer that storage filled in vain leaves no byte in the stream.
     """
-    box = Outbox()
+    box = Outbox(PayloadMemory())
     position = box.reserve(10)
     box.buffer[position : position + 10] = b"forget me!"
     assert box.head() == []
@@ -116,7 +117,7 @@ def test_head_gives_few_pieces() -> None:
     """
     As many pieces as one call to the kernel takes, not all there are.
     """
-    box = Outbox()
+    box = Outbox(PayloadMemory())
     for _ in range(100):
         box.append(b"x")
     assert len(box.head()) == 16

@@ -13,6 +13,7 @@ from backends.memory import MemoryExport
 from gateway.errors import Unavailable
 from gateway.nbd.limits import READ_CHUNK
 from gateway.nbd.outbox import Outbox
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.reading import send_chunks, send_data
 from gateway.nbd.replies import framing
 from gateway.nbd.requests import Request
@@ -41,7 +42,7 @@ class Reading:
     """One READ in progress, with a client that takes when told."""
 
     def __init__(self, export: Any, name: str, offset: int, length: int) -> None:
-        self.outbox = Outbox()
+        self.outbox = Outbox(PayloadMemory())
         self.taken = Taken()
         self.waiting: list[Deferred[None]] = []
         self.most = 0
@@ -131,7 +132,7 @@ def test_data_of_the_wrong_length_is_not_sent() -> None:
     """
     C13, B30: a short read is a failure, with nothing sent.
     """
-    outbox = Outbox()
+    outbox = Outbox(PayloadMemory())
     request = Request(READ, 0, 7, 0, 512, None)
     for data in (b"", bytes(511), bytes(513)):
         with pytest.raises(Unavailable):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import struct
 
 import pytest
 
-from gateway.nbd.outbox import CAPACITY, Outbox
+from gateway.nbd.limits import READ_CHUNK
+from gateway.nbd.outbox import CAPACITY, FIRST, Outbox
+from gateway.nbd.payloads import PayloadMemory
 from gateway.nbd.replies import SimpleReplies, framing
 from gateway.nbd.requests import Request
 from tests import wire_format as w
@@ -28,7 +32,7 @@ def chunk(name: str, kind: int, payload: bytes, done: bool) -> bytes:
 
 @pytest.fixture
 def outbox() -> Outbox:
-    return Outbox()
+    return Outbox(PayloadMemory())
 
 
 def sent(outbox: Outbox) -> bytes:
@@ -144,7 +148,7 @@ def test_replies_without_room_are_queued_in_order(outbox: Outbox, name: str, lef
     C6: a reply that finds the buffer full comes whole, behind what was there.
     """
     filler = CAPACITY - left
-    assert outbox.reserve(filler) == 0
+    assert outbox.reserve(filler) == FIRST
     outbox.commit(filler)
     replies = framing(name, outbox)
     for _ in range(3):
@@ -153,7 +157,7 @@ def test_replies_without_room_are_queued_in_order(outbox: Outbox, name: str, lef
     data = bytearray()
     while outbox.pending:
         data += sent(outbox)
-    alone = Outbox()
+    alone = Outbox(PayloadMemory())
     other = framing(name, alone)
     for _ in range(3):
         other.done(request(w.FLUSH))
@@ -169,3 +173,19 @@ def test_longest_status_is_a_multiple_of_every_block(outbox: Outbox, name: str) 
     longest = framing(name, outbox).longest_status
     assert longest % 65536 == 0
     assert longest < 1 << (32 if name == "structured" else 64)
+
+
+@pytest.mark.parametrize("name", ["simple", "structured", "extended"])
+def test_data_lies_clear_of_the_start_of_a_page(outbox: Outbox, name: str) -> None:
+    """
+    The first READ's data, before and after the outbox drained, is neither 1 to
+    31 bytes behind a page's start nor so in front of it: there it is copied slowly.
+    """
+    replies = framing(name, outbox)
+    page = ctypes.addressof(ctypes.c_char.from_buffer(outbox.buffer))
+    for length in (4096, READ_CHUNK):
+        position = outbox.reserve(replies.data_header + length)
+        place = (page + position + replies.data_header) % mmap.PAGESIZE
+        assert 32 <= place <= mmap.PAGESIZE - 32
+        outbox.commit(replies.data_header + length)
+        sent(outbox)

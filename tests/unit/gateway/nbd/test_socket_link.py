@@ -102,7 +102,7 @@ class Line:
         for offset in range(0, 64 * MIB, MIB):
             self.export.write(offset, b"x" * MIB, False)
         info = self.export.info
-        shared = Shared()
+        shared = Shared(clock=lambda: 0.0)  # turns end for bytes sent, not for time
         terms = Terms(info, STRUCTURED, (), transmission_flags(info, STRUCTURED, False))
         self.link = SocketLink(self.reactor, self.transport, shared)
         self.session = Session(
