@@ -38,7 +38,9 @@ def keys_of(
     url = urlsplit(store)
     if store == "directory":
         if (directory / "objects" / volume).exists():
-            raise Missing(f"{volume} is there already, in {directory}: remove it, or take another")
+            raise Missing(
+                f"{volume} is there already, in {directory}: remove it, or give another --directory"
+            )
         yield "provider = directory\npath = objects\n"
     elif store == "moto":
         with _moto() as address:
