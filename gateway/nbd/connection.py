@@ -352,7 +352,7 @@ class NBDProtocol(Protocol):
         return session is not None and bool(session.in_flight or session.outbox.pending)
 
     def shut_down(self) -> None:
-        """Answer what is asked from now on with "shutting down"."""
+        """Refuse options, and leave requests open, from now on."""
         if self.session is not None:
             self.session.shut_down()
         else:

@@ -27,7 +27,8 @@ from gateway.nbd.terms import EXTENDED, Terms
 #: Bytes. Holds 32 requests with 4 KiB each, what a busy client sends at once.
 CAPACITY = 2 * SMALL_PAYLOAD + 32 * KIB
 
-_GOING = Refusal(c.NBD_ESHUTDOWN, "the server is shutting down")
+#: Of what comes after the end has begun. Its error number is for those who answer all the same.
+GOING = Refusal(c.NBD_ESHUTDOWN, "the server is shutting down")
 
 _COMPACT = struct.Struct(">IHHQQI")
 _EXTENDED = struct.Struct(">IHHQQQ")
@@ -43,7 +44,7 @@ class Inbox:
 
     Attributes:
         disconnecting: the client sent DISC; nothing behind it is looked at.
-        shutting_down: set it, and every request is refused with ESHUTDOWN.
+        shutting_down: set it, and every request is refused as `GOING`.
     """
 
     def __init__(self, terms: Terms, unparsed: bytes, memory: PayloadMemory) -> None:
@@ -128,12 +129,12 @@ class Inbox:
 
     def _judge(self, type: int, flags: int, offset: int, length: int) -> Refusal | None:
         if self.shutting_down:
-            return _GOING
+            return GOING
         return judge(self._rules, self._terms, type, flags, offset, length)
 
     def _invalid(self, text: str) -> Refusal:
         """The refusal of a payload that cannot be judged as a range."""
-        return _GOING if self.shutting_down else Refusal(c.NBD_EINVAL, text)
+        return GOING if self.shutting_down else Refusal(c.NBD_EINVAL, text)
 
     def _with_payload(
         self, flags: int, type: int, cookie: int, offset: int, length: int, body: int

@@ -80,8 +80,8 @@ class NBDFactory(ServerFactory):
         """
         End every connection, in order as far as clients let us.
 
-        New requests are refused, begun ones finish, idle clients get a moment
-        to say goodbye; then connections are closed (D9).
+        New requests are left unanswered, begun ones finish, idle clients get
+        a moment to say goodbye; then connections are closed (D9).
 
         Returns:
             Fires when no connection is left; at the latest after

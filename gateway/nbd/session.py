@@ -30,7 +30,7 @@ from gateway.nbd.changes import runs_since
 from gateway.nbd.complaints import Complaints
 from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import WORDS, to_nbd
-from gateway.nbd.inbox import Inbox
+from gateway.nbd.inbox import GOING, Inbox
 from gateway.nbd.limits import EXTENT_CAP, FEW_IN_FLIGHT, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
@@ -140,7 +140,11 @@ class Session:
                 return False
             self.requests += 1
             refusal = request.refusal
-            if refusal is not None:
+            if refusal is GOING:
+                # No answer: Linux and qemu would hand ESHUTDOWN to the guest as an I/O error.
+                # What a lost connection leaves open, they ask the next gateway.
+                pass
+            elif refusal is not None:
                 requests[REFUSED] += 1
                 self.traffic.fail(WORDS[refusal.errno])
                 self._replies.failed(request, refusal.errno, refusal.text)
@@ -179,7 +183,7 @@ class Session:
         return self._in_flight
 
     def shut_down(self) -> None:
-        """Refuse every request not begun yet."""
+        """Neither begin nor answer a request any more, but for those begun already."""
         self.inbox.shutting_down = True
 
     def connection_lost(self) -> None:

@@ -332,7 +332,7 @@ def test_block_status_payload_needs_a_context() -> None:
 @pytest.mark.parametrize("framing", ["simple", "extended"])
 def test_everything_is_refused_when_shutting_down(framing: str) -> None:
     """
-    2.3 step 4, D9: ESHUTDOWN before any other fault, with payloads drained; DISC still is DISC.
+    2.3 step 4, D9: as such before any other fault, with payloads drained; DISC still is DISC.
     """
     box = inbox(framing, read_only=True)
     box.shutting_down = True
