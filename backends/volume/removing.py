@@ -4,7 +4,7 @@ Deleting a volume for good, so that a crash in the midst can be gone on with and
 A superblock that says ``deleting`` comes first: from then on nobody opens the
 volume, clones it, or believes that it is still theirs. A fence ends the log
 of whoever had it. Then everything goes but that fence, and one last
-superblock says ``deleted``. Both stay: see decision 13.
+superblock says ``deleted``. Both stay: see decision 15.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def keys_of(host, prefix="volume-1"):
 
 
 def is_rested(host):
-    """Nothing is left of it but the two objects of decision 13."""
+    """Nothing is left of it but the two objects of decision 15."""
     keys = keys_of(host)
     found = host.settle(newest(host.store, NAMES)).superblock
     assert keys == [NAMES.log(found.first_slot - 8), NAMES.sb(found.generation)]
