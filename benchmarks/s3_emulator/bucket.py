@@ -64,7 +64,7 @@ class Bucket:
         """
         keys = self._keys
         first = max(bisect_right(keys, after) if after else 0, bisect_left(keys, prefix))
-        found = []
+        found: list[tuple[str, Stored]] = []
         for index in range(first, len(keys)):
             key = keys[index]
             if not key.startswith(prefix):

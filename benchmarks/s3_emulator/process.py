@@ -118,8 +118,8 @@ def running(profile: str = "near", seed: int = 0) -> Iterator[Store]:
     command = [sys.executable, "-m", "benchmarks.s3_emulator", "--profile", profile]
     command += ["--bucket", BUCKET, "--seed", str(seed)]
     process = subprocess.Popen(command, cwd=_HOME, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         url = process.stdout.readline().strip()
         if not url:
             raise RuntimeError(f"the emulator ended with {process.wait()}")
