@@ -24,7 +24,7 @@ from benchmarks.peers.disks import Gateway
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 
-SIZES = [GIB, 8 * GIB, 64 * GIB, 512 * GIB, TIB, 4 * TIB, 10 * TIB]
+SIZES = [GIB, 8 * GIB, 64 * GIB, 256 * GIB, TIB, 10 * TIB]
 
 
 class MemoryGateway(Gateway):
@@ -116,7 +116,7 @@ def plot(found: dict[str, Measured], file: Path) -> None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, [name_of(size) for size in sizes], rotation=45)
         axis.minorticks_off()
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.2)
         axis.set_title(title, fontsize=10)
         axis.set_ylabel(unit)
         if len(names) > 1 or alone is not None:
