@@ -31,9 +31,17 @@ _SLACK = MIB
 #: behind the zeroes that follow them; what is unknown counts as data.
 Beyond = Callable[[int, int], int]
 
+#: Whether data begins at a position, in bytes: there is none just before it. False if unknown.
+Begins = Callable[[int], bool]
+
+
+def _unknown(position: int) -> bool:
+    return False
+
 
 @attrs.define
 class _Stream:
+    begun: int  # where its first read began
     reached: int  # the end of the furthest read
     ahead: int  # where the last guess ended
     window: int = 0
@@ -59,17 +67,21 @@ class ReadAhead:
         #: Streams by where they have got to, in units of `_SLACK`; of several the newest.
         self._places: dict[int, int] = {}
 
-    def after(self, offset: int, length: int, beyond: Beyond) -> tuple[int, int] | None:
+    def after(
+        self, offset: int, length: int, beyond: Beyond, begins: Begins = _unknown
+    ) -> tuple[int, int] | None:
         """
-        Take note of a read.
+        Take note of a read, before it asks for anything.
 
         Args:
             beyond: see `Beyond`; asked about what lies ahead of streams.
+            begins: see `Begins`; asked about long reads that belong to no stream.
 
         Returns:
-            Start and end of what should be got ready now; None for nothing.
+            Start and end of what should be got ready now; None for nothing. It holds the
+            read itself where one request is better than two.
         """
-        name = self._stream_of(offset, beyond)
+        name = self._stream_of(offset, length, beyond)
         if name is not None:
             self._streams.move_to_end(name)
             stream = self._streams[name]
@@ -78,18 +90,23 @@ class ReadAhead:
             self._places[stream.reached // _SLACK] = name
             return guess
         self._names += 1
-        self._streams[self._names] = _Stream(offset + length, offset + length)
+        stream = _Stream(offset, offset + length, offset + length)
+        self._streams[self._names] = stream
         self._places[(offset + length) // _SLACK] = self._names
         if len(self._streams) > _STREAMS:
             self._leave(*self._streams.popitem(last=False))
-        return None
+        # Whoever asks for much, from just where data begins, knows where that is: it copies.
+        if length < _LONG or not begins(offset):
+            return None
+        guess = self._guess(stream, length, beyond)
+        return None if guess is None else (offset, guess[1])
 
     def _leave(self, name: int, stream: _Stream) -> None:
         place = stream.reached // _SLACK
         if self._places.get(place) == name:
             del self._places[place]
 
-    def _stream_of(self, offset: int, beyond: Beyond) -> int | None:
+    def _stream_of(self, offset: int, length: int, beyond: Beyond) -> int | None:
         """The name of the stream that a read belongs to."""
         place = offset // _SLACK
         for near in (place, place + 1, place - 1):
@@ -99,6 +116,9 @@ class ReadAhead:
         for name in reversed(self._streams):
             stream = self._streams[name]
             if stream.window:
+                # Who copies with many requests under way begins many places before it ends one.
+                if length >= _LONG and stream.begun <= offset <= stream.ahead:
+                    return name
                 if stream.resumes is None:
                     stream.resumes = beyond(stream.reached, 0)
                 if _near(stream.resumes, offset):
@@ -117,6 +137,10 @@ class ReadAhead:
         # Half a window in hand is enough to go on without a pause.
         if stream.in_hand > stream.window // 2:
             return None
+        return self._guess(stream, length, beyond)
+
+    def _guess(self, stream: _Stream, length: int, beyond: Beyond) -> tuple[int, int] | None:
+        """What lies ahead of a stream, more than the last time."""
         stream.window = min(max(stream.window, length, _FIRST // _FACTOR) * _FACTOR, self._most)
         start = max(stream.ahead, stream.reached)
         stream.ahead = min(beyond(start, stream.window), self._size)

@@ -206,7 +206,7 @@ class Reader:
     def _look_ahead(self, offset: int, length: int) -> None:
         if self._read_ahead is None:
             return
-        guess = self._read_ahead.after(offset, length, self._beyond)
+        guess = self._read_ahead.after(offset, length, self._beyond, self._begins)
         if guess is not None:
             start, end = guess[0] // SECTOR, -(-guess[1] // SECTOR)
             Deferred.fromCoroutine(self._get_ready(start, end))
@@ -217,6 +217,10 @@ class Reader:
             await self._fetch(await self._found(start, end))
         except StorageError:
             pass
+
+    def _begins(self, offset: int) -> bool:
+        sector = offset // SECTOR
+        return not sector or self.reads_zero(sector - 1, sector)
 
     def _beyond(self, offset: int, length: int) -> int:
         start, sectors = -(-offset // SECTOR), -(-length // SECTOR)

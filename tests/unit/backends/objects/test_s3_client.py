@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.objects import s3_client
 from backends.objects.contract import Refused, StoreError, Transient
 from backends.objects.s3 import S3Store
 from backends.objects.s3_client import make_client
@@ -264,3 +265,24 @@ def test_a_token_that_cannot_be_sent_is_not_told(s3_server, monkeypatch):
         store.list("", "")
     told = "".join(traceback.format_exception(found.value))
     assert "swordfish" not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-27T19:30:05.000Z",  # in listings
+        "2026-11-27T19:30:05Z",
+        "Fri, 27 Nov 2026 19:30:05 GMT",  # in headers
+        "2026-11-27T19:30:05+00:00",
+        "1795807805",  # of no store that we know; botocore knows it
+    ],
+)
+def test_times_of_any_form_are_understood(text):
+    """All of them are the same moment."""
+    assert s3_client._time(text).timestamp() == 1795807805
+
+
+def test_a_time_that_is_none_is_refused():
+    """As botocore does it, which makes an error of the answer."""
+    with pytest.raises(ValueError, match="yesterday"):
+        s3_client._time("yesterday")

@@ -95,3 +95,39 @@ def test_many_streams_are_followed_at_once(ahead):
             for stream in range(32)
         ]
     assert all(guess is not None for guess in guesses)
+
+
+def begins(position):
+    """Where data begins on `sparse`."""
+    return position % (16 * MIB) == 0
+
+
+def test_a_long_read_from_where_data_begins_is_a_copy_s(ahead):
+    """It is guessed at once, and the read with it; a short one is not, nor one of the middle."""
+    assert ahead.after(0, 64 * KIB, sparse, begins) is None
+    assert ahead.after(32 * MIB + 512 * KIB, 256 * KIB, sparse, begins) is None
+    guess = ahead.after(64 * MIB, 256 * KIB, sparse, begins)
+    assert guess == (64 * MIB, 80 * MIB + 256 * KIB)
+
+
+def test_a_copy_that_begins_many_places_before_it_ends_one_is_one_stream(ahead):
+    """nbdcopy does: the first part of 16 places, then the second of each, ..."""
+    guesses = []
+    for group in range(4):
+        for part in range(4):
+            for place in range(group * 16, group * 16 + 16):
+                offset = place * 16 * MIB + part * 256 * KIB
+                guesses.append(ahead.after(offset, 256 * KIB, sparse, begins))
+    found = [guess for guess in guesses if guess is not None]
+    assert len(found) <= 16
+    # nothing is guessed twice
+    assert sum(end - start for start, end in found) <= GIB + 64 * MIB
+
+
+def test_long_random_reads_cause_no_guess(ahead):
+    """Not even those that lie behind a stream that was followed."""
+    for number in range(16):
+        ahead.after(number * 256 * KIB, 256 * KIB, all_data, begins)
+    for offset in (400, 900, 70, 300, 640):
+        offset = offset * MIB + 4 * KIB
+        assert ahead.after(offset, 256 * KIB, all_data, begins) is None

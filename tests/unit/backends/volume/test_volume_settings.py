@@ -34,6 +34,13 @@ def test_only_the_name_is_needed():
     assert settings().options() == Options()
 
 
+def test_with_a_journal_changes_wait_longer_for_others_to_come():
+    """The journal has them, and each object costs; whoever names a delay gets it."""
+    assert settings(durability="journal").options().upload_delay == 30
+    assert settings(durability="journal", upload_delay="2").options().upload_delay == 2
+    assert settings(durability="journal", upload_delay="0").options().upload_delay == 0
+
+
 def test_every_option_of_a_volume_comes_from_a_key():
     """What a key says arrives where the volume looks."""
     chosen = settings(

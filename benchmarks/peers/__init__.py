@@ -1,0 +1,1 @@
+"""This gateway beside other disks in object stores, over one emulated store, row by row."""
