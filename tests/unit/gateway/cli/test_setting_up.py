@@ -47,7 +47,7 @@ def test_init_prints_one_where_that_is_asked_for(here, capsys):
 
 def test_check_tells_all_mistakes_at_once(here, capsys):
     """With their lines, and the status of a wrong configuration."""
-    (here / "gw.ini").write_text("[listen:a]\nendpont = unix:x\n[export:b]\nprovider = fille\n")
+    (here / "gw.ini").write_text("[listen:a]\nendpont = unix:x\n[export:b]\nprovider = filed\n")
     assert main(["config", "check"]) == Exit.USAGE
     said = capsys.readouterr().err
     assert "gw.ini:2:" in said
