@@ -61,7 +61,7 @@ def init_ca(directory: str, name: str, days: int, now: datetime) -> list[str]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     builder = (
-        _builder(subject, subject, key, days, now)
+        _builder(subject, subject, key, now, now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -152,13 +152,14 @@ def _issue(
         raise CannotMake(f"{directory}: {CA_KEY}: expected a key on an elliptic curve")
     if signer.public_key() != issuer.public_key():
         raise CannotMake(f"{directory}: {CA_KEY} is not the key of {CA_CERTIFICATE}")
-    last = now + timedelta(days=days)
-    if last > issuer.not_valid_after_utc:
-        left = (issuer.not_valid_after_utc - now).days
+    # Both may have been made for the same number of days, one after the other.
+    last = min(now + timedelta(days=days), issuer.not_valid_after_utc)
+    left = -((now - issuer.not_valid_after_utc) // timedelta(days=1))
+    if days > left:
         raise CannotMake(f"days: got {days}, expected at most {left}: then the authority ends")
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        _builder(_name(name), issuer.subject, key, days, now)
+        _builder(_name(name), issuer.subject, key, now, last)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -176,8 +177,8 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
-    days: int,
     now: datetime,
+    last: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -186,7 +187,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now.astimezone(UTC) - _LEEWAY)
-        .not_valid_after(now.astimezone(UTC) + timedelta(days=days))
+        .not_valid_after(last.astimezone(UTC))
     )
 
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     try:
         with logs.shown(sys.stderr):
-            done = run(lambda runtime: _work(runtime, given))
+            done = run(lambda runtime: _work(runtime, given), alone=arguments is None)
         screen = sys.stderr if done.elsewhere else sys.stdout
         screen.write(f"{_json(done.value)}\n" if given.json else f"{done.text}\n" * bool(done.text))
         screen.flush()

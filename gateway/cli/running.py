@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.main import installReactor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
@@ -101,9 +102,12 @@ class Runtime:
         return called
 
 
-def run(work: Callable[[Runtime], Coroutine[Deferred[Any], Any, T]]) -> T:
+def run(work: Callable[[Runtime], Coroutine[Deferred[Any], Any, T]], alone: bool = False) -> T:
     """
     The result of ``work``; blocks until it is there.
+
+    Args:
+        alone: the process does nothing else. Twisted's TLS asks the global reactor for time.
 
     Raises:
         Interrupted: Ctrl-C came first.
@@ -111,6 +115,8 @@ def run(work: Callable[[Runtime], Coroutine[Deferred[Any], Any, T]]) -> T:
     """
     # Not the global one: that runs once in a process, and a test runs many commands.
     reactor = EPollReactor()
+    if alone:
+        installReactor(reactor)
     pool = StorageThreads(0, _THREADS, "nbdgateway")
     interruption = Interruption()
     outcome: list[Any] = []

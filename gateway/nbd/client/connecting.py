@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
@@ -122,10 +122,10 @@ async def connect(reactor: Any, uri: str) -> IExport:
     opened: Deferred[IExport] = protocol.connected_to.addTimeout(_PATIENCE, reactor)
     try:
         return await opened
-    except (StorageError, TimeoutError) as error:
-        said = str(error) or f"no answer within {_PATIENCE} seconds"
-        raise ExportUnavailable(f"{uri}: {said}") from None
-    except Exception as error:  # twisted's TimeoutError is one of its own
+    except TimeoutError:
+        protocol.abort()
+        raise ExportUnavailable(f"{uri}: no answer within {_PATIENCE} seconds") from None
+    except StorageError as error:
         raise ExportUnavailable(f"{uri}: {error}") from None
 
 

@@ -120,6 +120,7 @@ class ClientCore:
         self._cookie = 0
         self._in = bytearray()
         self._context = -1
+        self._waits_for_tls = False
         self._listening = self._talk()
         self._wanted = next(self._listening)
 
@@ -137,7 +138,7 @@ class ClientCore:
         at = 0
         view = memoryview(self._in)
         try:
-            while len(view) - at >= self._wanted:
+            while len(view) - at >= self._wanted and not self._waits_for_tls:
                 # Whoever listens copies what it keeps.
                 with view[at : at + self._wanted] as piece:
                     at += self._wanted
@@ -150,13 +151,15 @@ class ClientCore:
 
     def secured(self) -> None:
         """
-        TLS is up.
+        The transport has begun TLS: what is said from now on goes through it.
 
         Raises:
-            Misspoken: somebody slipped bytes in before it was.
+            Misspoken: somebody slipped bytes in before it did.
         """
         if self._in:
             raise Misspoken("got bytes in clear behind the answer to STARTTLS")
+        self._waits_for_tls = False
+        self._wanted = self._listening.send(memoryview(b""))
 
     # Requests.
 
@@ -209,6 +212,8 @@ class ClientCore:
         if (yield from self._option(c.NBD_OPT_STARTTLS, b"")) is None:
             raise Refused(f"the server does not offer TLS{self._said()}")
         self._events.append(Secure())
+        self._waits_for_tls = True
+        yield 0  # until `secured`
 
     def _query(self) -> bytes:
         name, context = self._name.encode(), ALLOCATION.encode()

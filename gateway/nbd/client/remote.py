@@ -106,6 +106,10 @@ class RemoteProtocol(Protocol):
         self.lost.chainDeferred(gone)
         return gone
 
+    def abort(self) -> None:
+        """Leave at once."""
+        self._transport.abortConnection()
+
     @property
     def _transport(self) -> Any:
         return self.transport
@@ -120,9 +124,8 @@ class RemoteProtocol(Protocol):
             else:
                 answer.callback(event)
         elif isinstance(event, Secure):
-            self._send()
-            self._core.secured()
             self._transport.startTLS(self._tls)
+            self._core.secured()
         else:
             self.connected_to.callback(RemoteExport(self, event))
 

@@ -121,6 +121,17 @@ def test_no_certificate_outlives_its_authority(pki):
         authority.client(pki, "vm17", 4000, NOW)
 
 
+def test_one_as_long_as_the_authority_can_be_made_a_moment_later(tmp_path):
+    """Nobody counts the seconds between two commands."""
+    directory = str(tmp_path / "pki")
+    authority.init_ca(directory, "storage CA", 365, NOW + timedelta(milliseconds=300))
+    authority.server(directory, ["gateway.example"], 365, NOW + timedelta(minutes=5))
+    ends = [
+        _certificate(directory, f"{who}-cert.pem").not_valid_after_utc for who in ("ca", "server")
+    ]
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize(
     ("host", "said"), [("two words", "a host's name or address"), ("", "a host's name or address")]
 )

@@ -175,11 +175,14 @@ def test_a_refusal_has_the_servers_reason():
 
 
 def test_nothing_is_said_in_clear_before_tls():
-    """Not even the export's name."""
-    core = ClientCore("secret name", tls=True)
+    """But the wish for it."""
+    core = ClientCore("disk", tls=True)
     assert core.receive(GREETING + reply(w.STARTTLS, w.ACK)) == [Secure()]
-    assert b"secret" not in core.out
+    assert core.out == struct.pack(">I", 3) + w.option(w.STARTTLS)
+    core.out.clear()
     core.secured()
+    assert core.out == w.option(w.STRUCTURED_REPLY)
+    assert core.receive(HANDSHAKE[len(GREETING) :]) == [Connected(1 << 20, 0xFFF, True, True)]
 
 
 def test_bytes_slipped_in_before_tls_are_noticed():
