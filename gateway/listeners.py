@@ -84,7 +84,8 @@ class HTTPFactories:
         from gateway.admin.operations import Operations
         from gateway.admin.resource import AdminResource, BoundedRequest
         from gateway.http.disks import Disks
-        from gateway.http.guard import Guard
+        from gateway.http.guard import OPEN_PATHS, Guard
+        from gateway.http.pages import Pages
         from gateway.http.site import HTTPFactory, Parts
 
         tls = spec.server_tls if spec.tls == "require" else None
@@ -96,13 +97,15 @@ class HTTPFactories:
             return names
 
         source = table.view(spec.exports, clear_text_only=spec.tls == "off")
+        pages = Pages()
         return HTTPFactory(
             Parts(
-                Guard(spec.token),
+                Guard(spec.token, open_paths=pages.paths.union(OPEN_PATHS)),
                 Disks(source, self._clients, reactor, names_of),
                 self._standing,
                 AdminResource(Operations(table, self._clients)),
                 self._in_thread,
+                pages,
             ),
             reactor=reactor,
             clients=self._clients,

@@ -105,6 +105,7 @@ class GatewayStanding:
             "ready": not reasons,
             "reasons": reasons,
             "connections": len(self._clients.current),
+            "latency_bounds": BOUNDS,
             "exports": [
                 self._summary_of(offer, traffic.get(offer.name, Traffic()))
                 for offer in self._offers()
@@ -124,11 +125,18 @@ class GatewayStanding:
                 place[key] = sample.value
         return {
             "name": offer.name,
+            "description": offer.description,
+            "provider": offer.spec.provider.name,
             "open": export is not None,
             "size": None if export is None else export.info.size,
             "read_only": offer.spec.read_only,
             "clients": offer.users,
             **traffic.figures(),
+            "latency": {
+                word: traffic.latencies(op)
+                for op, word in enumerate(OPS)
+                if traffic.requests[op] and word != "refused"
+            },
             "storage": storage,
         }
 

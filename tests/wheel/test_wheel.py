@@ -119,6 +119,8 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*.py")
     }
     assert modules <= names
+    dashboard = ROOT / "gateway" / "http" / "dashboard"
+    assert {str(path.relative_to(ROOT)) for path in dashboard.iterdir()} <= names
 
 
 def test_twistd_lists_the_gateway(python: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gateway.http.sending import STALLED
 from gateway.http.site import IDLE
 from gateway.traffic import READ, Traffic
 from tests.unit.gateway.fakes import FakeProvider, spec
-from tests.unit.gateway.http.web import SIZE, Answer, Held, Web, wire
+from tests.unit.gateway.http.web import SIZE, TOKEN, Answer, Held, Web, wire
 
 PATTERN = bytes(range(256))
 
@@ -86,17 +86,71 @@ def test_connections_are_listed(web: Web) -> None:
     }
     summary = web.ask("/v1/summary").json()
     assert (summary["ready"], summary["connections"]) == (True, 1)
-    assert summary["exports"][0]["requests"] == {"read": 2}
+    told = summary["exports"][0]
+    assert (told["provider"], told["requests"]) == ("volumes", {"read": 2})
+    # In the first bucket, as they did not wait; their bounds are told as well.
+    assert told["latency"] == {"read": [2, *[0] * len(summary["latency_bounds"])]}
     assert web.ask("/v1/exports/vm").json()["traffic"]["bytes"] == {"read": 8192}
 
 
 def test_paths_that_lead_nowhere_are_not_found(web: Web) -> None:
     """And what is only read is not changed."""
-    for path in ("/", "/v2/x", "/v1/nothing", "/v1/exports/no/raw", "/%ff", "/v1/exports//raw"):
+    for path in (
+        "/dashboard",
+        "/dashboard/x",
+        "/v2/x",
+        "/v1/nothing",
+        "/v1/exports/no/raw",
+        "/%ff",
+        "/v1/exports//raw",
+    ):
         assert web.ask(path).status == 404, path
     local = Web(local=True)
     answer = local.ask("/metrics", "DELETE")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+# Pages.
+
+
+def test_the_dashboard_is_at_the_root_and_holds_nothing() -> None:
+    """So it needs no token; what it asks for does. Browsers may keep it, and ask again."""
+    web = Web(token=TOKEN)
+    page = web.ask("/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["cache-control"] == "no-cache"
+    assert page.headers["content-security-policy"].startswith("default-src 'self';")
+    made_of = re.findall(rb'(?:href|src)="([^"]*)"', page.body)
+    assert len(made_of) == 3
+    for path in made_of:
+        assert web.ask(f"/{path.decode()}").status == 200, path
+    head = web.ask("/", "HEAD")
+    assert (head.status, head.body, int(head.headers["content-length"])) == (
+        200,
+        b"",
+        len(page.body),
+    )
+    again = web.ask("/", if_none_match=page.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+    for path in ("/v1/summary", "/v1/connections", "/v1/exports/vm/map", "/dashboard/x"):
+        assert web.ask(path).status == 401, path
+    assert Web(local=True).ask("/", "POST").status == 405
+
+
+def test_modules_of_the_page_import_what_is_there(web: Web) -> None:
+    """Everything is fetched from here, and typed as what it is."""
+    asked, waiting = set(), ["main.js"]
+    while waiting:
+        name = waiting.pop()
+        asked.add(name)
+        module = web.ask(f"/dashboard/{name}")
+        assert (module.status, module.headers["content-type"]) == (
+            200,
+            "text/javascript; charset=utf-8",
+        )
+        found = re.findall(r'from "\./([^"]*)"', module.body.decode())
+        waiting += [one for one in found if one not in asked]
+    assert len(asked) > 5
 
 
 # Images.
