@@ -54,6 +54,7 @@ def document(data_dir: str) -> ini.Document:
 def configuration(
     data_dir: str,
     port: int = DEFAULT_PORT,
+    http_port: int | None = None,
     *,
     activated: bool = False,
     providers: Providers | None = None,
@@ -64,6 +65,7 @@ def configuration(
     Args:
         data_dir: absolute; `make_data_dir` makes it when the service starts.
         port: on the loopback interface.
+        http_port: of the dashboard, there as well; None for one above ``port``.
         activated: serve on the sockets that were handed over, and no others.
     """
     sections = dict(document(data_dir).sections)
@@ -74,6 +76,13 @@ def configuration(
         sections["listen:tcp"] = {"endpoint": f"tcp:{port}:interface=127.0.0.1"}
         if path_problem(socket_path) is None:
             sections["listen:unix"] = {"endpoint": f"unix:{_quoted(socket_path)}", "mode": "0600"}
+        if http_port is None:
+            # Any that is free, if NBD has such a one, or there is none above.
+            http_port = (port + 1) % 65536 if port else 0
+        sections["listen:http"] = {
+            "protocol": "http",
+            "endpoint": f"tcp:{http_port}:interface=127.0.0.1",
+        }
     made = ini.Document("(no configuration file)", data_dir, sections)
     # The directory is not made yet, and making it is for the process that serves.
     return validation.check(
@@ -95,8 +104,16 @@ def announce(listeners: list[Listener], screen: TextIO | None) -> None:
             in any case.
     """
     uris = [uri for export in (EXPORT, VOLUME) for uri in _uris(listeners, export)]
+    dashboards = [
+        f"http://{port.getHost().host}:{port.getHost().port}/"
+        for listener in listeners
+        if listener.spec.protocol == "http"
+        for port in listener.ports
+    ]
     for uri in uris:
         _log.info("serving {uri}", uri=uri)
+    for url in dashboards:
+        _log.info("dashboard {url}", url=url)
     if not uris:
         return
     if all(listener.spec.address.kind != "unix" for listener in listeners):
@@ -107,6 +124,8 @@ def announce(listeners: list[Listener], screen: TextIO | None) -> None:
         "",
         *(f"Serving {uri}" for uri in uris),
         "",
+        *(f"Dashboard {url}" for url in dashboards),
+        *([""] if dashboards else []),
         "Try it:",
         *(f"  {line}" for line in examples(_uris(listeners, EXPORT)[-1], uris[-1])),
         "",
@@ -146,6 +165,8 @@ def examples(disk: str, volume: str) -> list[str]:
 def _uris(listeners: list[Listener], export: str) -> list[str]:
     found = []
     for listener in listeners:
+        if listener.spec.protocol != "nbd":
+            continue
         address: Address = listener.spec.address
         if address.kind == "unix":
             found.append(unix_uri(export, address.path))

@@ -29,12 +29,14 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = (
         "Serves disks over NBD. Without --config: a sparse disk and a volume under "
-        "./nbdgateway-data, created on first start, on the loopback interface and a Unix socket."
+        "./nbdgateway-data, created on first start, on the loopback interface and a Unix socket, "
+        "with a dashboard over HTTP."
     )
     optParameters = [
         ["config", "c", None, "Configuration file. SIGHUP makes a running gateway read it again."],
         ["data-dir", None, EMBEDDED_DATA_DIR, "Without --config: where disk and volume are."],
         ["port", None, str(DEFAULT_PORT), "Without --config: the TCP port on 127.0.0.1."],
+        ["http-port", None, None, "Without --config: that of the dashboard; one above --port."],
     ]
     optFlags = [
         ["check", None, "Check the configuration, print what would be served, and exit."],
@@ -61,7 +63,8 @@ class Options(usage.Options):
         activated = bool(self.inherited)
         if self["config"] is None:
             self["data-dir"] = os.path.abspath(self["data-dir"])
-            load = partial(embedded.configuration, self["data-dir"], self._port())
+            http_port = None if self["http-port"] is None else self._port("http-port")
+            load = partial(embedded.configuration, self["data-dir"], self._port("port"), http_port)
         else:
             self["config"] = os.path.abspath(self["config"])
             load = partial(validation.load, self["config"])
@@ -75,10 +78,10 @@ class Options(usage.Options):
             raise SystemExit(0)
         self.supervisor = systemd.way_of_this_process()
 
-    def _port(self) -> int:
-        text = self["port"]
+    def _port(self, option: str) -> int:
+        text = self[option]
         if not (text.isascii() and text.isdigit() and int(text) < 65536):
-            raise usage.UsageError(f'--port: got "{text}", expected a number below 65536')
+            raise usage.UsageError(f'--{option}: got "{text}", expected a number below 65536')
         return int(text)
 
 

@@ -123,7 +123,7 @@ def test_the_embedded_gateway_is_found_without_a_word(
     directory: Path, start: Start, free_port: int
 ) -> None:
     """In the directory where it was started."""
-    start("--port", str(free_port)).wait_for("export volume is open")
+    start("--port", str(free_port), "--http-port", "0").wait_for("export volume is open")
     done = command(directory, "snapshot", "create", "volume", "first")
     assert (done.returncode, done.stderr) == (0, "")
     assert "volume@first" in done.stdout

@@ -43,7 +43,7 @@ def test_without_a_configuration_a_disk_is_made_and_its_uris_are_printed(
     directory: Path, start: Start, free_port: int
 ) -> None:
     """One command from nothing to a disk and a volume."""
-    gateway = start("--port", str(free_port))
+    gateway = start("--port", str(free_port), "--http-port", "0")
     gateway.wait_for("export disk is open: 10737418240 bytes")
     gateway.wait_for("export volume is open: 10737418240 bytes")
     text = gateway.text()
@@ -61,7 +61,7 @@ def test_the_embedded_disk_is_the_same_after_a_restart(
     directory: Path, start: Start, free_port: int
 ) -> None:
     """What was tried is still there tomorrow."""
-    start("--port", str(free_port)).wait_for("export disk is open")
+    start("--port", str(free_port), "--http-port", "0").wait_for("export disk is open")
     # The kernel's view of the file, not ours, says that it was kept.
     first = (directory / "nbdgateway-data" / "disk.raw").stat().st_ino
     again = start("--port", "0", "--data-dir", "elsewhere")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet.address import IPv4Address
 
 from gateway import embedded
@@ -43,8 +44,19 @@ def test_a_disk_and_a_volume_are_served_on_this_machine_only() -> None:
     assert [spec.address.text for spec in configuration.listeners] == [
         "tcp:10809:interface=127.0.0.1",
         "unix:/data/nbd.sock",
+        "tcp:10810:interface=127.0.0.1",
     ]
     assert all(spec.address.is_local for spec in configuration.listeners)
+
+
+@pytest.mark.parametrize(
+    ("ports", "expected"), [((5,), 6), ((0,), 0), ((65535,), 0), ((5, 80), 80), ((0, 80), 80)]
+)
+def test_the_dashboard_is_one_port_above(ports: tuple[int, ...], expected: int) -> None:
+    """Unless it is told another; any that is free where there is none above."""
+    configuration = embedded.configuration("/data", *ports, providers=Providers(plugins=()))
+    (listener,) = (one for one in configuration.listeners if one.protocol == "http")
+    assert listener.address.text == f"tcp:{expected}:interface=127.0.0.1"
 
 
 def test_sockets_handed_over_replace_its_own() -> None:
@@ -62,7 +74,7 @@ def test_colons_in_the_directory_do_not_end_the_path() -> None:
 def test_a_directory_too_deep_for_a_socket_has_tcp_only() -> None:
     """The default works in every directory."""
     configuration = embedded.configuration("/" + "x" * 100, providers=Providers(plugins=()))
-    assert [spec.address.kind for spec in configuration.listeners] == ["tcp"]
+    assert [spec.address.kind for spec in configuration.listeners] == ["tcp", "tcp"]
 
 
 def test_the_operator_is_told_where_it_is_and_what_to_try() -> None:
@@ -71,6 +83,8 @@ def test_the_operator_is_told_where_it_is_and_what_to_try() -> None:
     embedded.announce(_listeners("/data"), screen)
     text = screen.getvalue()
     assert "Serving nbd://127.0.0.1/disk\n" in text
+    assert "Dashboard http://127.0.0.1:10809/\n" in text
+    assert "Serving http" not in text
     assert "Serving nbd+unix:///disk?socket=/data/nbd.sock\n" in text
     assert "Serving nbd+unix:///volume?socket=/data/nbd.sock\n" in text
     assert "  nbdinfo --map 'nbd+unix:///volume?socket=/data/nbd.sock'\n" in text

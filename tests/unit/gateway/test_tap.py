@@ -70,10 +70,11 @@ def test_mistakes_end_it_with_status_1(
 
 
 @pytest.mark.parametrize("port", ["http", "-1", "65536"])
-def test_a_port_is_a_number_below_65536(port: str) -> None:
+@pytest.mark.parametrize("option", ["--port", "--http-port"])
+def test_a_port_is_a_number_below_65536(option: str, port: str) -> None:
     """Said before anything starts."""
-    with pytest.raises(UsageError, match="--port"):
-        Options().parseOptions(["--port", port])
+    with pytest.raises(UsageError, match=option):
+        Options().parseOptions([option, port])
 
 
 def test_a_reload_reads_the_file_again(file: Path) -> None:
