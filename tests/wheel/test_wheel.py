@@ -17,7 +17,10 @@ import pytest
 from tests.service.twistd import PATIENCE, ROOT, until
 
 _TWISTD = ["-c", "from twisted.scripts.twistd import run; run()"]
-_SOURCES = ("gateway", "backends", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+_SOURCES = (
+    *("gateway", "backends", "twisted", "docs/man"),
+    *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
+)
 
 
 def _environment() -> dict[str, str]:
@@ -104,6 +107,9 @@ def python(
 def test_the_wheel_holds_our_packages_and_the_plugin_only(wheel: Path) -> None:
     """Tests and documents stay out of site-packages, and so does twisted's own directory."""
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    manual = [name for name in names if ".data/data/share/man/" in name]
+    assert [name.rpartition("/")[2] for name in manual] == ["nbdgateway.1"]
+    names = [name for name in names if name not in manual]
     assert {name.split("/")[0] for name in names} == {"gateway", "backends", "twisted"}
     assert [name for name in names if name.startswith("twisted/")] == [
         "twisted/plugins/nbdgateway_plugin.py"
