@@ -92,7 +92,7 @@ class VolumeOperations:
             # a store that is away, nothing is begun before the store has answered.
             parts = self.volume.parts
             parts.condition.check()
-            await self.store.head(parts.lineage.own.names.sb(parts.authority.superblock.generation))
+            await parts.authority.confirm()
             return await work()
 
         return _answer(change())

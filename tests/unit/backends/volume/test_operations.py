@@ -108,11 +108,11 @@ def test_nothing_is_begun_while_the_store_is_away(operation):
     store = FaultyStore(MemoryStore())
     lab = Lab(store=store)
     lab.do("take_snapshot", "monday")
-    store.fail("head", Transient("away"))
+    store.fail("list", Transient("away"))
     before = len(store.calls)
     with pytest.raises(Unavailable, match="away"):
         lab.do(*operation)
-    assert [verb for verb, *_ in store.calls[before:]] == ["head"]
+    assert [verb for verb, *_ in store.calls[before:]] == ["list"]
     lab.do(*operation)
     lab.host.settle(lab.volume.close())
 

@@ -34,7 +34,7 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds() -> None:
     lines = screen.getvalue().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("deleting:") and "10.0M/60.0M" in lines[0]
-    assert "00:10<00:50" in lines[0] and "1.00MB/s" in lines[0]
+    assert "00:10<00:50" in lines[0] and "1.05MB/s" in lines[0]
 
 
 def test_work_of_unknown_length_has_no_time_left() -> None:
