@@ -60,7 +60,7 @@ MUTATIONS = (
     Mutation(
         "records-overtake", 1, "journal_handover.py",
         "        if not self.in_memory:\n            done", "        if True:\n            done",
-        ("journal", 300),
+        ("journal", 600),
     ),
     Mutation(
         "nothing-changed-nothing-waits", 1, "writing.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -159,7 +160,8 @@ class HostCalls(JournalCalls):
     """
     System calls of one process on a machine; it may be killed ahead of each, or within a write.
 
-    Now and then a write takes long, so that the next ones go to threads. What
+    Now and then a write takes long, so that the next ones go to threads; or, on another kind of
+    file system, it is refused where it would have to wait. What
     is called on the reactor seems to go on when the process is dead, as nobody
     will see what becomes of it; in a thread, `Died` ends it.
 
@@ -173,6 +175,7 @@ class HostCalls(JournalCalls):
         self._process = process
         self._locked = {}
         self._late = 0.0
+        self._refuses = process.kernel.random() < 0.5
         process.when_killed(self._close)
 
     def pwrite(self, fd, data, offset):
@@ -181,6 +184,8 @@ class HostCalls(JournalCalls):
     def pwritev(self, fd, buffers, offset, flags=0):
         data = b"".join(buffers)
         random = self._process.kernel
+        if flags and random.random() < 0.15:
+            raise BlockingIOError(errno.EAGAIN, "it would have to wait")
         if self._process.alive and not self._step():
             # The kernel looks for signals between two pages.
             ends = range(-offset % 4096, len(data), 4096)
@@ -198,8 +203,7 @@ class HostCalls(JournalCalls):
         os.pwrite(fd, data, offset)
 
     def filesystem_type(self, fd):
-        """Its page cache takes everything, and waits for nothing that one could ask for."""
-        return TMPFS_MAGIC
+        return 0 if self._refuses else TMPFS_MAGIC
 
     def monotonic(self):
         return self._process.clock.seconds() + self._late
