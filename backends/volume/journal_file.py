@@ -1,8 +1,9 @@
 """
 The journal's file: made, locked, read back after a crash, written, synced.
 
-Every call blocks but `JournalFile.write_now`. What is opened here is what the disk holds: pages that an earlier process
-left in memory are synced, dropped and read anew before they are believed.
+Every call blocks but `JournalFile.write_now`. What is opened here is what the
+disk holds: pages that an earlier process left in memory are synced, dropped
+and read anew before they are believed.
 """
 
 from __future__ import annotations

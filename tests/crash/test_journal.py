@@ -27,7 +27,7 @@ KEYS = (
 def test_what_was_answered_without_the_store_is_there_when_the_store_is_back(
     served: Serve, place: Place, seed: int
 ) -> None:
-    """The gateway is killed while the store is away; that nobody flushed the last writes is no loss."""
+    """The gateway is killed while the store is away; the last writes were not even flushed."""
     gateway, ledger = served("one", KEYS), Ledger()
     gateway.serve()
     with gateway.connect() as client:

@@ -34,7 +34,7 @@ class Session:
         self.fenced = False
         self.closing = False
         self.superseded = False
-        self.outages = process.host.outages
+        self.outages = 0 if process.host is None else process.host.outages
         self.loss = False  # somebody went on without what its journal may have had alone
         self.sizes = {volume.info.size}  # those that the disk may have
         self.left_size = None
