@@ -1,9 +1,10 @@
 """
 What the volume itself costs a request: Python time per write and per cached read, over memory.
 
-    python -m benchmarks.volume_path [--seconds 2]
+    python -m benchmarks.volume_path [--seconds 2] [--journal DIRECTORY]
 
-No protocol, no threads, no reactor: a virtual clock, and a store that answers
+With ``--journal``, what ``durability = journal`` adds, with its file in that
+directory. No protocol, no threads, no reactor: a virtual clock, and a store that answers
 at once. Compare the figures of two commits on one machine, not of two machines.
 """
 
@@ -13,7 +14,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -24,7 +25,11 @@ from backends.volume.attaching import Caches, attach
 from backends.volume.creating import create
 from backends.volume.environment import Environment, Options
 from backends.volume.frame_cache import FrameCache
+from backends.volume.journal import Journal
+from backends.volume.journal_opening import with_journal
+from backends.volume.names import Names
 from backends.volume.processes import Process
+from backends.volume.superblocks import newest
 from backends.volume.volume import Volume
 from gateway.info import KIB, MIB
 
@@ -35,9 +40,14 @@ AREA = 256 * MIB
 
 
 class Bench:
-    """A volume under virtual time."""
+    """
+    A volume under virtual time.
 
-    def __init__(self) -> None:
+    Args:
+        journal: where its journal lies; None for ``durability = store``.
+    """
+
+    def __init__(self, journal: str | None) -> None:
         self.clock = Clock()
         rng = random.Random(1)
         environment = Environment(
@@ -51,8 +61,17 @@ class Bench:
         store = MemoryStore()
         self.wait(create(store, "volume", SIZE, environment))
         caches = Caches(memory=FrameCache(2 * AREA))
-        attached = attach(store, "volume", environment, Options(collect=False), caches)
-        self.volume: Volume = self.wait(attached)
+        options = Options(collect=False)
+
+        def attaching(journal: Journal | None = None) -> Coroutine[Any, Any, Volume]:
+            return attach(store, "volume", environment, options, caches, journal=journal)
+
+        if journal is None:
+            self.volume: Volume = self.wait(attaching())
+            return
+        found = self.wait(newest(store, Names("volume")))
+        volume = found.superblock.volume
+        self.volume = self.wait(with_journal(journal, 1024 * MIB, volume, environment, attaching))
 
     def wait(self, later: Any) -> Any:
         """The answer, however much virtual time it takes."""
@@ -94,11 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.volume_path", description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure")
-    seconds = parser.parse_args(arguments).seconds
+    parser.add_argument("--journal", metavar="DIRECTORY", help="durability = journal")
+    options = parser.parse_args(arguments)
+    seconds: float = options.seconds
     say = sys.stdout.write
     rng = random.Random(2)
     data = [rng.randbytes(BLOCK) for _ in range(64)]
-    bench = Bench()
+    bench = Bench(options.journal)
     tick = lambda: bench.clock.advance(0)  # noqa: E731 - what applying leaves for later
 
     # Accepting alone: nothing is sealed while these 1,024 blocks are taken.

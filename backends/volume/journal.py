@@ -1,10 +1,10 @@
 """
 The journal of a volume: makes writes durable on a local disk before they are in the store.
 
-A ring of fixed size. Records gather in memory and are written when somebody
-waits for them, or when many have gathered; all who wait share one fdatasync.
-Space is used again when the store has the records and a superblock that says
-so is durable.
+A ring of fixed size. Each record is handed to the kernel when it is made, so
+that the death of this process loses none; all who wait for durability share
+one fdatasync. Space is used again when the store has the records and a
+superblock that says so is durable.
 
 Life: `open`, `replay`, `adopt`, then appends and syncs, `close`. The first
 three and `set_aside` block and belong into a thread; the rest is for the
@@ -14,6 +14,7 @@ reactor's thread. Never two at a time.
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from twisted.python.failure import Failure
 from backends.volume import journal_loss
 from backends.volume.journal_creating import JournalCalls
 from backends.volume.journal_file import JournalFile
+from backends.volume.journal_handover import Handover
 from backends.volume.journal_index import Outstanding, RecordIndex
 from backends.volume.journal_records import (
     DATA,
@@ -42,8 +44,6 @@ from gateway.errors import Closed, Unavailable
 from gateway.info import MIB
 from gateway.interfaces import Buffer
 
-#: Bytes that gather before they are written although nobody waits for them.
-WRITE_AT = 4 * MIB
 #: Bytes in memory at which there is no room for more.
 GATHERED_LIMIT = 64 * MIB
 #: Part of the ring that is released before a superblock is written only to say so.
@@ -52,15 +52,17 @@ RELEASE_PART = 8
 _PADDING = bytes(SECTOR)
 
 
-@attrs.define
-class _Batch:
-    """What one call in a thread writes, and who waits for it."""
+@attrs.frozen
+class _Sync:
+    """
+    What one call in a thread makes durable.
 
-    size: int
+    Attributes:
+        covers: number of the newest record that was in the file before.
+    """
+
     covers: int
-    sync: bool
     superblock: Superblock | None
-    waiting: list[Deferred[None]]
 
 
 class Journal:
@@ -88,13 +90,10 @@ class Journal:
         self.failure: str | None = None
         self._is_adopted = False
         self._is_closed = False
-        self._batch: _Batch | None = None
-        self._next: list[Deferred[None]] = []
+        self._sync: _Sync | None = None
+        self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self._for_room: list[Deferred[None]] = []
         self._idle: Deferred[None] | None = None
-        self._gathered: list[Buffer] = []
-        self._gathered_from = 0
-        self._gathered_bytes = 0
         self._start_from(file.index)
 
     @classmethod
@@ -190,12 +189,11 @@ class Journal:
 
     def append(self, kind: int, sector: int, sectors: int, data: Buffer = b"") -> int:
         """
-        Add a record behind the others; no I/O. There must be `room`.
+        Add a record behind the others; there must be `room`. Does not wait for I/O.
 
         Args:
             kind: `DATA`, `ZERO`, `HOLE`.
-            data: for `DATA`, ``sectors`` * 512 bytes. ``bytes`` are kept until they
-                are written, anything else is copied.
+            data: for `DATA`, ``sectors`` * 512 bytes; may change afterwards.
 
         Returns:
             The record's number.
@@ -208,8 +206,9 @@ class Journal:
             self.last = lsn  # nothing will be written any more, syncs say so
             return lsn
         size = size_in_ring(len(data))
-        if size > self._space():
-            raise ValueError(f"got a record of {size} bytes, the ring has {self._space()} left")
+        left = self._space() - size
+        if left < 0:
+            raise ValueError(f"got a record of {size} bytes, the ring has {left + size} left")
         body = data if type(data) is bytes else bytes(data)
         milliseconds = int(self._clock() * 1000)
         previous = self._index.head
@@ -227,18 +226,23 @@ class Journal:
                 body,
             ),
         )
-        padding = size - len(head) - len(body)
-        if not self._gathered:
-            self._gathered_from = previous.position
-        self._gathered += (head, body) if body else (head,)
-        if padding:
-            self._gathered.append(_PADDING[:padding])
-        self._gathered_bytes += size
         self._index.add(Link(previous.position + size, lsn + 1, crc), len(body), milliseconds)
         self.last = lsn
-        if self._batch is None and self._gathered_bytes >= WRITE_AT:
-            self._start([], False)
+        parts = (head, body, _PADDING[: size - len(head) - len(body)])
+        self._handover.take(lsn, previous.position, parts, left)
         return lsn
+
+    def handed_over(self) -> Deferred[None] | None:
+        """
+        Answered when the kernel has every record appended so far; None if it has.
+
+        From then on they survive the death of this process, though not of the
+        machine. A journal that failed answers as well: its records are lost.
+
+        Raises:
+            Closed: the journal was closed, and not cleanly.
+        """
+        return self._handover.when_written() if self.failure is None else None
 
     def sync(self) -> Deferred[None]:
         """
@@ -253,12 +257,8 @@ class Journal:
         if self.durable == self.last:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
-        if self._batch is None:
-            self._start([waiting], True)
-        elif self._batch.sync and self._batch.covers == self.last:
-            self._batch.waiting.append(waiting)
-        else:
-            self._next.append(waiting)
+        self._waiting.append((self.last, waiting))
+        self._go_on()
         return waiting
 
     def room(self, data_bytes: int) -> bool:
@@ -271,7 +271,7 @@ class Journal:
             raise ValueError(f"got {data_bytes} bytes, expected {self.largest} or less")
         if self.failure is not None:
             return True
-        in_memory = self._gathered_bytes + (self._batch.size if self._batch else 0)
+        in_memory = self._handover.in_memory
         return size_in_ring(data_bytes) <= self._space() and in_memory < GATHERED_LIMIT
 
     def when_room(self) -> Deferred[None]:
@@ -311,11 +311,12 @@ class Journal:
         self._is_closed = True
         refused = self._take_for_room()
         if not clean:
-            refused += self._next
-            self._next = []
-            self._gathered, self._gathered_bytes = [], 0
+            covered = self.durable if self._sync is None else self._sync.covers
+            while self._waiting and self._waiting[-1][0] > covered:
+                refused.append(self._waiting.pop()[1])
+            self._handover.drop(self._closed())
         for waiting in refused:
-            waiting.errback(Closed(f"journal {self.path} is closed"))
+            waiting.errback(self._closed())
         synced.addBoth(self._wait_until_idle)
         if clean:
             synced.addCallback(self._note_outstanding)
@@ -328,7 +329,7 @@ class Journal:
         Returns:
             Its new name.
         """
-        if self._batch is not None:
+        if self._sync is not None or self._handover.is_busy:
             raise RuntimeError("a journal in use cannot be set aside")
         self._is_closed = True
         return self._file.set_aside()
@@ -337,10 +338,13 @@ class Journal:
         self._index = index
         self.last = self.durable = index.head.lsn - 1
         self.epoch = self._file.superblock.cut.epoch
+        self._handover = Handover(
+            self._file, self._call_in_thread, self.last, self._written, self._lose
+        )
 
     def _check_usable(self) -> None:
         if self._is_closed:
-            raise Closed(f"journal {self.path} is closed")
+            raise self._closed()
         if not self._is_adopted:
             raise RuntimeError("a journal is adopted before it is used")
 
@@ -365,56 +369,66 @@ class Journal:
         return released >= (SECTOR if self._for_room else self.capacity // RELEASE_PART)
 
     def _go_on(self) -> None:
-        """Start what is due, if nothing is under way."""
-        if self._batch is not None or self.failure is not None:
+        """Start a sync if one is due and none is under way."""
+        if self._sync is not None or self.failure is not None:
             return
-        if self._next or self._owes_superblock():
-            waiting, self._next = self._next, []
-            self._start(waiting, True)
-        elif self._gathered_bytes >= WRITE_AT:
-            self._start([], False)
+        written = self._handover.written
+        owes = self._owes_superblock()
+        if owes or (self._waiting and self._waiting[0][0] <= written):
+            self._sync = _Sync(written, self._superblock(IN_USE) if owes else None)
+            self._call_in_thread(self._file.commit, self._sync.superblock).addCallbacks(
+                self._synced, self._not_synced
+            )
 
-    def _start(self, waiting: list[Deferred[None]], sync: bool) -> None:
-        superblock = self._superblock(IN_USE) if sync and self._owes_superblock() else None
-        batch = _Batch(self._gathered_bytes, self.last, sync, superblock, waiting)
-        buffers, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        self._batch = batch
-        self._call_in_thread(
-            self._file.commit, self._gathered_from, buffers, superblock, sync
-        ).addCallbacks(self._done, self._lose)
-
-    def _done(self, _: Any) -> None:
-        batch, self._batch = self._batch, None
-        assert batch is not None
-        if batch.sync:
-            self.durable = batch.covers
-        freed = self._take_for_room() if batch.size or batch.superblock else []
+    def _written(self) -> None:
+        """There is less in memory, and perhaps a sync may start."""
+        freed = self._take_for_room()
         self._settle()
-        for waiting in batch.waiting + freed:
+        for waiting in freed:
             waiting.callback(None)
+
+    def _synced(self, _: Any) -> None:
+        sync, self._sync = self._sync, None
+        assert sync is not None
+        self.durable = sync.covers
+        answered = []
+        while self._waiting and self._waiting[0][0] <= self.durable:
+            answered.append(self._waiting.popleft()[1])
+        if sync.superblock is not None:
+            answered += self._take_for_room()
+        self._settle()
+        for waiting in answered:
+            waiting.callback(None)
+
+    def _not_synced(self, reason: Failure) -> None:
+        self._sync = None
+        self._lose(reason)
 
     def _lose(self, reason: Failure) -> None:
         """Records are lost, or may be: from now on every sync fails."""
         self.failure = self.failure or reason.getErrorMessage()
-        batch, self._batch = self._batch, None
-        waiting, self._next = (batch.waiting if batch else []) + self._next, []
-        self._gathered, self._gathered_bytes = [], 0
+        waiting, self._waiting = self._waiting, deque()
         freed = self._take_for_room()
         self._settle()
-        for deferred in waiting:
+        for _, deferred in waiting:
             deferred.errback(self._unavailable())
         for deferred in freed:
             deferred.callback(None)
+        self._handover.drop(None)
 
     def _settle(self) -> None:
         """Go on, or tell `close` that nothing is under way."""
-        if not self._is_closed or self._next:
+        if not self._is_closed or self._waiting:
             self._go_on()
-        elif self._idle is not None:
-            self._idle.callback(None)
+        if self._idle is not None and not self._is_under_way():
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+
+    def _is_under_way(self) -> bool:
+        return self._sync is not None or self._handover.is_busy
 
     def _wait_until_idle(self, result: Any) -> Any:
-        if self._batch is None:
+        if not self._is_under_way():
             return result
         self._idle = Deferred()
         return self._idle.addCallback(lambda _: result)
@@ -436,6 +450,9 @@ class Journal:
     def _take_for_room(self) -> list[Deferred[None]]:
         waiting, self._for_room = self._for_room, []
         return waiting
+
+    def _closed(self) -> Closed:
+        return Closed(f"journal {self.path} is closed")
 
     def _unavailable(self) -> Unavailable:
         return Unavailable(f"journal {self.path}: records were lost: {self.failure}")

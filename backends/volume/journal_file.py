@@ -1,13 +1,15 @@
 """
-The journal's file: made, locked, read back after a crash, written, synced. Every call blocks.
+The journal's file: made, locked, read back after a crash, written, synced.
 
-What is opened here is what the disk holds: pages that an earlier process
-left in memory are synced, dropped and read anew before they are believed.
+Every call blocks but `JournalFile.write_now`. What is opened here is what the
+disk holds: pages that an earlier process left in memory are synced, dropped
+and read anew before they are believed.
 """
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,8 @@ from itertools import count
 
 import attrs
 
+from backends.file.page_cache import INLINE_LIMIT, PageCache
+from backends.file.syscalls import RAMFS_MAGIC, TMPFS_MAGIC
 from backends.volume.journal_creating import (
     JournalCalls,
     create,
@@ -44,6 +48,7 @@ _BLOCK = 4096
 #: From limits.h: buffers in one pwritev(2).
 _IOV_MAX = 1024
 _READ_AHEAD = MIB
+_ZEROES = bytes(mmap.PAGESIZE)
 
 
 class JournalDamaged(ExportUnavailable):
@@ -67,6 +72,8 @@ class JournalFile:
         self._calls = calls
         self._fd = fd
         self._window = (0, b"")
+        in_memory = calls.filesystem_type(fd) in (TMPFS_MAGIC, RAMFS_MAGIC)
+        self._page_cache = PageCache(calls, fd, in_memory)
 
     @classmethod
     def open(
@@ -163,31 +170,59 @@ class JournalFile:
         if next_lsn < expected:
             raise Corrupt(f"journal {self.path}: record {next_lsn} cannot be read any more")
 
-    def commit(
-        self,
-        position: int,
-        buffers: Sequence[Buffer],
-        superblock: Superblock | None,
-        sync: bool,
-    ) -> None:
+    def write_now(self, position: int, parts: Sequence[bytes], free: int) -> int:
         """
-        Write records, and a superblock, and make them durable.
+        Have the page cache take bytes of the ring, as far as that needs no waiting.
 
         Args:
-            position: of the first buffer in the ring.
-            superblock: its slot is the one that does not count now.
-            sync: else what was written may be lost by a crash.
+            parts: joined they are what is written.
+            free: bytes of the ring behind them that nobody needs. Of these the rest
+                of the last page is zeroed: what is written whole need not be read first.
+
+        Returns:
+            How many of the bytes are in the file from now on; none of more than a mebibyte.
+        """
+        length = sum(map(len, parts))
+        filler = min(-(position + length) % mmap.PAGESIZE, free)
+        if length + filler > INLINE_LIMIT:
+            return 0
+        block = b"".join((*parts, _ZEROES[:filler]))
+        done = 0
+        for offset, size in self._pieces(position, len(block)):
+            piece = block if size == len(block) else memoryview(block)[done : done + size]
+            written = self._page_cache.write(offset, piece, size, False)
+            done += written
+            if written < size:
+                break
+        return min(done, length)
+
+    def write(self, position: int, buffers: Sequence[Buffer]) -> None:
+        """
+        Write bytes of the ring; a crash of the machine may lose them.
 
         Raises:
             OSError: any part may have been written.
         """
-        self._write_ring(position, buffers)
+        left = [memoryview(buffer) for buffer in buffers]
+        for offset, size in self._pieces(position, sum(map(len, left))):
+            piece, left = _split(left, size)
+            self._write(offset, piece)
+
+    def commit(self, superblock: Superblock | None) -> None:
+        """
+        Make durable what was written, and a superblock.
+
+        Args:
+            superblock: its slot is the one that does not count now.
+
+        Raises:
+            OSError: any part may have been written.
+        """
         if superblock is not None:
             self._write(superblock.offset, [memoryview(encode(superblock))])
-        if sync:
-            self._calls.fdatasync(self._fd)
-            if superblock is not None:
-                self.superblock = superblock
+        self._calls.fdatasync(self._fd)
+        if superblock is not None:
+            self.superblock = superblock
 
     def put_superblocks(self, superblock: Superblock) -> None:
         """
@@ -198,7 +233,7 @@ class JournalFile:
         """
         for _ in SLOTS:
             sequence = self.superblock.sequence + 1
-            self.commit(0, (), attrs.evolve(superblock, sequence=sequence), True)
+            self.commit(attrs.evolve(superblock, sequence=sequence))
 
     def set_aside(self) -> str:
         """
@@ -255,12 +290,6 @@ class JournalFile:
         yield offset, first
         if length > first:
             yield RING, length - first
-
-    def _write_ring(self, position: int, buffers: Sequence[Buffer]) -> None:
-        left = [memoryview(buffer) for buffer in buffers]
-        for offset, size in self._pieces(position, sum(map(len, left))):
-            piece, left = _split(left, size)
-            self._write(offset, piece)
 
     def _write(self, offset: int, views: list[memoryview]) -> None:
         while views:

@@ -1,4 +1,9 @@
-"""What a journal does for a volume: flushes that do not wait for the store, as long as it works."""
+"""
+What a journal does for a volume, as long as it works.
+
+No flush waits for the store, and what was answered without a flush survives
+the death of this process.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +60,10 @@ class Journaling:
         """Record zeroes or a hole that go into ``segment``."""
         kind = journal_records.ZERO if state == ZERO else journal_records.HOLE
         segment.lsn = self.journal.append(kind, start, end - start)
+
+    def recorded(self) -> NowOrLater[None]:
+        """Answered when the kernel has all records, or the journal has failed."""
+        return self.journal.handed_over()
 
     def flush(self, to_the_store: Callable[[], NowOrLater[None]]) -> NowOrLater[None]:
         """Make everything recorded durable: here, or else where ``to_the_store`` does it."""

@@ -74,7 +74,7 @@ class Writer:
 
         def apply() -> NowOrLater[None]:
             self.take(start, payload)
-            return self.flush() if fua else None
+            return self.flush() if fua else self._recorded()
 
         return self._intake.submit(length, apply)
 
@@ -103,12 +103,21 @@ class Writer:
             return self.journaling.flush(self._committer.flush)
         return self._committer.flush()
 
+    def _recorded(self) -> NowOrLater[None]:
+        """
+        What a change is answered with that need not be durable.
+
+        Also one that found everything as it should be, as it may be so by
+        grace of a record that is still on its way.
+        """
+        return None if self.journaling is None else self.journaling.recorded()
+
     def _mark(self, start: int, end: int, state: int, fua: bool) -> NowOrLater[None]:
         def apply() -> NowOrLater[None]:
             if start < end:
                 self._lay_empty(start, end, state)
                 self._committer.touched()
-            return self.flush() if fua else None
+            return self.flush() if fua else self._recorded()
 
         return self._intake.submit(0, apply)
 
@@ -202,7 +211,7 @@ class Writer:
                 middle = memoryview(payload)[at : at + (last - first) * SECTOR]
                 self._lay(start, b"".join((head, middle, tail)))
             self._committer.touched()
-            return self.flush() if fua else None
+            return self.flush() if fua else self._recorded()
 
         return self._intake.submit(length if payload is not None else 2 * SECTOR, apply, prepare)
 

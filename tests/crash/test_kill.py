@@ -1,4 +1,8 @@
-"""kill -9 at any moment: nothing that was flushed is lost, and what is there is a prefix."""
+"""
+kill -9 at any moment: nothing that was flushed is lost, and what is there is a prefix.
+
+With a journal, nothing that was answered is lost.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,11 @@ def kills(directory: Path, place: Place, durability: str) -> Iterator[Kills]:
     made.stop()
 
 
-def test_a_killed_gateway_loses_nothing_that_was_flushed(kills: Kills) -> None:
-    """Of each volume; changes that were not flushed are there up to some point in their order."""
+def test_a_killed_gateway_loses_nothing_that_it_promised(kills: Kills) -> None:
+    """
+    Of each volume: what was flushed, and with a journal all that was answered; other
+    changes are there up to some point in their order.
+    """
     for _ in range(KILLS):
         kills.round()
     kills.finish()

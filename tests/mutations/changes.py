@@ -41,15 +41,34 @@ MUTATIONS = (
     ),
     Mutation(
         "fua-is-nothing", 1, "writing.py",
-        "            self.take(start, payload)\n            return self.flush() if fua else None\n",
-        "            self.take(start, payload)\n            return None\n",
+        "            self.take(start, payload)\n"
+        "            return self.flush() if fua else self._recorded()\n",
+        "            self.take(start, payload)\n            return self._recorded()\n",
         ("flaky", 50),
     ),
     Mutation(
         "journal-not-synced", 1, "journal_file.py",
-        "        if sync:\n            self._calls.fdatasync(self._fd)\n            if superblock",
-        "        if sync:\n            if superblock",
+        "        self._calls.fdatasync(self._fd)\n        if superblock",
+        "        if superblock",
         ("journal", 60),
+    ),
+    Mutation(
+        "journal-follows", 1, "journaling.py",
+        "        return self.journal.handed_over()", "        return None",
+        ("journal", 300),
+    ),
+    Mutation(
+        "records-overtake", 1, "journal_handover.py",
+        "        if not self.in_memory:\n            done", "        if True:\n            done",
+        ("journal", 600),
+    ),
+    Mutation(
+        "nothing-changed-nothing-waits", 1, "writing.py",
+        "        def apply() -> NowOrLater[None]:\n            if start < end:\n",
+        "        def apply() -> NowOrLater[None]:\n"
+        "            if not fua and self._is_already(start, end, state):\n"
+        "                return None\n            if start < end:\n",
+        "tests/unit/backends/volume/test_replaying.py",
     ),
     Mutation(
         "journal-given-up-by-close", 1, "attachment.py",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 
+from backends.file.page_cache import SLOW_WRITE
+from backends.file.syscalls import TMPFS_MAGIC
 from backends.volume.disk_cache import DiskCache
 from backends.volume.journal_creating import JournalCalls
 
@@ -27,12 +30,13 @@ class Host:
 
     Attributes:
         generation: how often its disk was replaced.
+        outages: how often it lost its power or its disk.
         processes: that were ever started here.
     """
 
     def __init__(self, name, random):
         self.name = name
-        self.generation = 0
+        self.generation = self.outages = 0
         self.processes = []
         self._random = random
         self._root = None
@@ -65,6 +69,7 @@ class Host:
 
     def lose_power(self):
         """What was not synced is lost, sector by sector, or torn; in any order."""
+        self.outages += 1
         for process in self.processes:
             process.kill()
         random = self._random
@@ -88,6 +93,7 @@ class Host:
 
     def lose_disk(self):
         """A new disk, with nothing on it."""
+        self.outages += 1
         for process in self.processes:
             process.kill()
         self.remove()
@@ -152,7 +158,12 @@ def _lay(image, offset, data):
 
 class HostCalls(JournalCalls):
     """
-    System calls of one process on a machine; it may be killed ahead of each.
+    System calls of one process on a machine; it may be killed ahead of each, or within a write.
+
+    Now and then a write takes long, so that the next ones go to threads; or, on another kind of
+    file system, it is refused where it would have to wait. What
+    is called on the reactor seems to go on when the process is dead, as nobody
+    will see what becomes of it; in a thread, `Died` ends it.
 
     Args:
         host: the `Host`.
@@ -163,34 +174,55 @@ class HostCalls(JournalCalls):
         self._host = host
         self._process = process
         self._locked = {}
+        self._late = 0.0
+        self._refuses = process.kernel.random() < 0.5
         process.when_killed(self._close)
 
     def pwrite(self, fd, data, offset):
-        self._step()
-        self._host.wrote(os.fstat(fd).st_ino, offset, bytes(data))
-        return os.pwrite(fd, data, offset)
+        return self.pwritev(fd, (data,), offset)
 
     def pwritev(self, fd, buffers, offset, flags=0):
-        self._step()
         data = b"".join(buffers)
+        random = self._process.kernel
+        if flags and random.random() < 0.15:
+            raise BlockingIOError(errno.EAGAIN, "it would have to wait")
+        if self._process.alive and not self._step():
+            # The kernel looks for signals between two pages.
+            ends = range(-offset % 4096, len(data), 4096)
+            self._write(fd, data[: random.choice((0, *ends))], offset)
+        elif self._process.alive:
+            self._write(fd, data, offset)
+            if random.random() < 0.1:
+                self._late += 2 * SLOW_WRITE
+        if not self._process.alive and self._process.in_thread:
+            raise Died
+        return len(data)
+
+    def _write(self, fd, data, offset):
         self._host.wrote(os.fstat(fd).st_ino, offset, data)
-        return os.pwrite(fd, data, offset)
+        os.pwrite(fd, data, offset)
+
+    def filesystem_type(self, fd):
+        return 0 if self._refuses else TMPFS_MAGIC
+
+    def monotonic(self):
+        return self._process.clock.seconds() + self._late
 
     def fdatasync(self, fd):
-        self._step()
+        self._live()
         self._host.synced(fd)
 
     def fsync(self, fd):
-        self._step()
+        self._live()
         if os.path.isfile(f"/proc/self/fd/{fd}"):
             self._host.synced(fd)
 
     def ftruncate(self, fd, size):
-        self._step()
+        self._live()
         os.ftruncate(fd, size)
 
     def posix_fallocate(self, fd, offset, length):
-        self._step()
+        self._live()
         os.posix_fallocate(fd, offset, length)
 
     def posix_fadvise(self, fd, offset, length, advice):
@@ -200,10 +232,14 @@ class HostCalls(JournalCalls):
         super().lock(fd, kind, start, length)
         self._locked[fd] = os.fstat(fd).st_ino
 
-    def _step(self):
-        self._process.client.before_step()
-        if not self._process.alive:
+    def _live(self):
+        if not self._step():
             raise Died
+
+    def _step(self):
+        """Whether the process lives to make its next call."""
+        self._process.client.before_step()
+        return self._process.alive
 
     def _close(self):
         """The kernel closes what the dead had open."""

@@ -13,6 +13,7 @@ change that shows was handed in. All that was answered before T must be there
 whole, and so must all that was answered before the last successful flush was
 handed in, and every durable write that was answered. A write that shows must
 show in all of its sectors. Beyond that each sector may hold any later change.
+If only the process died, and wrote a journal, all that was answered must be there.
 This is stronger than the table in which each sector is judged for itself: a
 disk that shows the late change and lost the early one is refused wherever the
 two lie. It allows what a log does: requests that overlap in time take effect
@@ -276,7 +277,7 @@ class Branch:
         frozen.log, frozen.flushed, frozen._moment = list(self.log), self.flushed, None
         return frozen
 
-    def check_crash(self, observed, unknown=(), floor=None):
+    def check_crash(self, observed, unknown=(), floor=None, kept=False):
         """
         Compare what the disk holds after a crash or a take-over: a prefix, see above.
 
@@ -285,6 +286,7 @@ class Branch:
             unknown: ranges of model bytes that could not be read: (start, end).
             floor: None, or the moment at which a snapshot was asked for: the state
                 is one between that and the end of the log.
+            kept: everything that was answered has to be there.
 
         Raises:
             Wrong.
@@ -296,6 +298,9 @@ class Branch:
         if durable:
             marks = [m.submitted for m in self.log if m.durable and m.ok]
             threshold = max([threshold, *marks])
+        if kept:
+            answers = [m.answered + 1 for m in self.log if m.ok]
+            threshold = max([threshold, *answers])
         shows = {}
         histories = self._histories()
         for start, end in unknown:

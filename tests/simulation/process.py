@@ -32,16 +32,20 @@ class Process:
         store: what it uses: the client with retries, if the subject wants them.
         environment: for a volume.
         alive: until `kill`.
+        in_thread: what is called now was called by `call_in_thread`.
+        kernel: randomness of its system calls.
     """
 
     def __init__(self, store, name, seed, host=None):
         self.name = name
         self.alive = True
+        self.in_thread = False
         self.host = host
         self.journals = []
         self.clock = MortalTime(store.clock)
         self.client = self.store = store.client(name)
         self.random = Random(f"{seed} process {name}")
+        self.kernel = Random(f"{seed} kernel {name}")
         self._watchers = []
         self._kept = []  # see `MortalTime`
         self._threads = Random(f"{seed} threads {name}")
@@ -60,12 +64,15 @@ class Process:
         answer = Deferred()
 
         def run():
+            self.in_thread = True
             try:
                 result = function(*args, **kw)
             except Died:
                 return
             except Exception:
                 result = Failure()
+            finally:
+                self.in_thread = False
             later(answer.callback, result)
 
         def later(call, *args):

@@ -34,6 +34,7 @@ class Session:
         self.fenced = False
         self.closing = False
         self.superseded = False
+        self.outages = 0 if process.host is None else process.host.outages
         self.loss = False  # somebody went on without what its journal may have had alone
         self.sizes = {volume.info.size}  # those that the disk may have
         self.left_size = None
@@ -203,6 +204,8 @@ class Session:
         except StorageError as error:
             self._failed(text, error, failed)
             return
+        if not self.process.alive:
+            return  # it died on the way
         if not isinstance(result, Deferred):
             simulation.note("now", self.process.name)
             done(result)

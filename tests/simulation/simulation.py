@@ -461,8 +461,11 @@ class Simulation:
         """What is there now is a prefix of what was done there."""
         if session.loss:
             session.branch.check_loss(observed, unknown)
-        else:
-            session.branch.check_crash(observed, unknown)
+            return
+        kept = session.branch.journaled and session.outages == session.process.host.outages
+        session.branch.check_crash(observed, unknown, kept=kept)
+        if kept:
+            self.count("kept by a journal")
 
     def _end_early(self):
         self.ended_early = True

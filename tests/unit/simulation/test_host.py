@@ -70,8 +70,36 @@ def test_the_dead_call_nothing(host, process, file):
     calls = HostCalls(host, process)
     process.kill_after(1, lambda: None)
     with pytest.raises(Died):
+        calls.fdatasync(file)
+    process.in_thread = True
+    with pytest.raises(Died):
         calls.pwrite(file, b"a" * 512, 0)
+    process.in_thread = False
+    calls.pwrite(file, b"a" * 512, 0)  # on the reactor: whatever follows, nobody sees it
     assert content(file) == b""
+
+
+def test_a_process_may_die_within_a_write(host, process, file):
+    """Then some of its pages are there, from the first on."""
+    seen = set()
+    for number in range(60):
+        dying = Process(process._store, f"gateway{number}", 0, host)
+        calls = HostCalls(host, dying)
+        dying.kill_after(1, lambda: None)
+        os.ftruncate(file, 0)
+        calls.pwrite(file, b"a" * 9216, 1024)
+        seen.add(len(content(file)))
+    assert seen == {0, 4096, 8192}
+
+
+def test_some_writes_take_long(host, process, file):
+    """By the clock that the file's users look at; no other time passes."""
+    calls = HostCalls(host, process)
+    before, now = calls.monotonic(), process.clock.seconds()
+    for _ in range(60):
+        calls.pwrite(file, b"a", 0)
+    assert calls.monotonic() > before
+    assert process.clock.seconds() == now
 
 
 def test_a_new_disk_is_empty(host, process, file):

@@ -62,6 +62,17 @@ def test_what_was_not_flushed_may_be_lost(disk):
     disk.branch.check_crash(disk.shows((1, 0, 512), (2, 512, 512)))
 
 
+def test_what_was_answered_must_be_there_when_only_the_process_died(disk):
+    """A journal keeps it, and what was not answered may be there as well."""
+    disk.write(1, 0)
+    disk.write(2, 512, answered=False)
+    disk.branch.check_crash(disk.shows((1, 0, 512)), kept=True)
+    disk.branch.check_crash(disk.shows((1, 0, 512), (2, 512, 512)), kept=True)
+    disk.branch.check_crash(disk.shows())
+    with pytest.raises(Wrong, match="sector 0 holds zeroes"):
+        disk.branch.check_crash(disk.shows(), kept=True)
+
+
 def test_what_shows_is_a_prefix(disk):
     """A later change without an earlier one is refused, wherever the two lie."""
     disk.write(1, 0)
