@@ -170,8 +170,8 @@ MUTATIONS = (
     ),
     Mutation(
         "whole-log-read", 8, "fencing.py",
-        "        self._start = 1 if root is None else root.version + 1\n",
-        "        self._start = 1\n",
+        "        self._start = superblock.first_slot if root is None else root.version + 1\n",
+        "        self._start = superblock.first_slot\n",
         "tests/figures/test_attaching.py",
     ),
     Mutation(
