@@ -119,6 +119,7 @@ READERS: dict[str, Reader] = {
     "docs/howto/s3-volume.md": Reader(
         hosts=("s3.example",),
         buckets=("my-disks",),
+        before="nbdgateway tls init-ca\ncp pki/ca-cert.pem /etc/nbdgateway/s3-ca.pem\n",
     ),
     "docs/howto/snapshots.md": Reader(
         hosts=("gateway",),
