@@ -168,7 +168,8 @@ class Machine:
         """End what is served, as Ctrl-C does."""
         if self._serving is not None:
             serving, self._serving = self._serving, None
-            os.killpg(serving.pid, signal.SIGINT)
+            if serving.poll() is None:
+                os.killpg(serving.pid, signal.SIGINT)
             serving.wait(PATIENCE)
 
     def served(self) -> str:

@@ -172,6 +172,11 @@ INSTEAD: dict[tuple[str, str], tuple[tuple[str, ...], str, str]] = {
     ),
 }
 
+#: Pages that another test carries out, as they need more than a shell; and which.
+ELSEWHERE = {
+    "docs/howto/vm.md": "tests/interop/test_vm_page.py boots what it can of them",
+}
+
 _CI = "takes minutes; CI runs it, or more of it"
 
 #: By page and first line: blocks that are not carried out, and why.
@@ -193,6 +198,32 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/explanation/volume-figures.md", "python -m benchmarks.volume_figures --quick"): (
         "takes minutes; tests/figures holds most of them"
     ),
+    (
+        "docs/howto/run-as-a-service.md",
+        "systemctl daemon-reload && systemctl enable --now nbdgateway",
+    ): ("there is no systemd in a test; tests/service/test_systemd.py is for it"),
+    (
+        "docs/howto/run-as-a-service.md",
+        "journalctl -u nbdgateway -p warning",
+    ): "there is no journal",
+    (
+        "docs/howto/run-as-a-service.md",
+        "docker build -f packaging/Dockerfile -t nbdgateway .",
+    ): "there is no docker; tests/packaging/test_image.py looks at the file",
+    (
+        "docs/howto/monitoring.md",
+        (
+            "journalctl -u nbdgateway -o cat | jq -r 'select(.stage) | [.time, .export, .op, .ms,"
+            " .stage, .s3_request_id] | @tsv'"
+        ),
+    ): "there is no journal",
+    ("docs/reference/http.md", "openssl rand -hex 32 > token && chmod 600 token"): (
+        "needs a listener for other machines; tests/interop/test_http.py has one"
+    ),
+    (
+        "docs/reference/http.md",
+        "curl -o disk.raw http://localhost:10810/v1/exports/vm1@nightly/raw",
+    ): "qemu's curl driver hangs now and then, as the page says; see tests/interop/test_http.py",
     ("docs/howto/write-a-provider.md", "pip install ./examples/provider"): (
         "the shell has it in its PYTHONPATH"
     ),

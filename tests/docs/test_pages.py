@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.machine import Failed, Machine
 from tests.docs.pages import ACTED_ON, LOOKED_AT, WORDS, Block, blocks
-from tests.docs.readers import INSTEAD, NOT_RUN, READERS, S3, Reader
+from tests.docs.readers import ELSEWHERE, INSTEAD, NOT_RUN, READERS, S3, Reader
 from tests.interop.clients import find
 from tests.service.twistd import ROOT
 
@@ -25,7 +25,7 @@ _PROGRAMS = (
 
 def pages() -> list[str]:
     """All that have something to be done."""
-    return [page for page in _all_pages() if _acted_on(page)]
+    return [page for page in _all_pages() if _acted_on(page) and page not in ELSEWHERE]
 
 
 def _all_pages() -> list[str]:
@@ -96,7 +96,7 @@ def test_every_block_says_what_it_is(page: str) -> None:
     """So that none is passed over: it is run, listed with a reason, or no command at all."""
     for block in blocks(ROOT, page):
         assert block.language in (*ACTED_ON, *LOOKED_AT), f"{block}: {block.language}"
-        if block.key in NOT_RUN or block.key in INSTEAD:
+        if page in ELSEWHERE or block.key in NOT_RUN or block.key in INSTEAD:
             continue
         if block.language == "ini":
             assert len(block.words) == 1, f"{block}: expected the file's name behind ini"
@@ -112,6 +112,9 @@ def test_what_is_listed_is_there() -> None:
         assert keys.count(key) == 1, f"expected one block that begins so: {key}"
     assert not set(NOT_RUN) & set(INSTEAD)
     assert set(READERS) <= set(pages())
+    assert set(ELSEWHERE) <= set(_all_pages())
+    for why in ELSEWHERE.values():
+        assert (ROOT / why.split()[0]).is_file(), why
 
 
 def test_a_command_that_fails_fails_the_page(machine: Callable[..., Machine]) -> None:
