@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.cli import (
+    changes,
     checks,
     completing,
     configuring,
@@ -30,6 +31,7 @@ from gateway.config import EMBEDDED_DATA_DIR
 GROUPS: tuple[Callable[[Any], None], ...] = (
     volumes.add,
     snapshots.add,
+    changes.add,
     stores.add,
     checks.add,
     transfers.add,

@@ -8,6 +8,7 @@ A command is ``async def run(session, given) -> Done``. It gets
 - ``session.volume(address)``: ``async with`` an `IVolume`, for what changes it: of the gateway
   that has it open, or else taken over and given back when the block ends;
 - ``session.export(address, snapshot)``: ``async with`` an `IExport`, to be read;
+- ``session.moment(address, why)``: ``async with`` the name of a snapshot, taken for the time;
 - ``session.uri(name)``: where the running gateway serves an export;
 - ``session.gateway()``: the running gateway, or a failure that says that there is none;
 - ``session.progress(what, kept)``: ``with`` a `Progress`; Ctrl-C stops the work at its next call.
@@ -17,6 +18,7 @@ What is raised by storage becomes an exit status in `gateway.cli.exits`.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -188,6 +190,22 @@ class Session:
             yield export
         finally:
             await maybeDeferred(export.close)
+
+    @asynccontextmanager
+    async def moment(self, text: str, why: str) -> AsyncIterator[str]:
+        """
+        A snapshot of a disk that is in use, for as long as it is read.
+
+        Args:
+            text: ADDRESS.
+            why: what its name begins with.
+        """
+        async with self.volume(text) as volume:
+            taken = await volume.take_snapshot(f"{why}-{os.urandom(4).hex()}")
+            try:
+                yield taken.name
+            finally:
+                await volume.delete_snapshot(taken.name)
 
     @contextmanager
     def progress(self, what: str, kept: str) -> Iterator[Progress]:

@@ -222,7 +222,7 @@ async def _read(session: Session, text: str) -> AsyncIterator[Disk]:
     address = session.address(name)
     if snapshot is None and await session.served(name) is not None:
         async with (
-            _snapshot_of(session, name) as snapshot,
+            session.moment(name, "export") as snapshot,
             session.export(address, snapshot) as export,
         ):
             yield Disk(export, {"volume": address.text, "snapshot": snapshot})
@@ -233,17 +233,6 @@ async def _read(session: Session, text: str) -> AsyncIterator[Disk]:
         if snapshot is None:
             identity["generation"] = known.generation
         yield Disk(export, identity)
-
-
-@asynccontextmanager
-async def _snapshot_of(session: Session, name: str) -> AsyncIterator[str]:
-    """A snapshot of a disk that is in use, for as long as it is read."""
-    async with session.volume(name) as volume:
-        taken = await volume.take_snapshot(f"export-{os.urandom(4).hex()}")
-        try:
-            yield taken.name
-        finally:
-            await volume.delete_snapshot(taken.name)
 
 
 async def _known_size(session: Session, text: str) -> int | None:

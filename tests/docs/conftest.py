@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,10 @@ def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
         pytest.skip("no namespaces can be made here")
     made: list[Machine] = []
 
-    def make(**more: object) -> Machine:
+    def make(*more: Any) -> Machine:
         directory = tmp_path / "reader"
         directory.mkdir(exist_ok=True)
-        made.append(Machine(directory, **more))  # type: ignore[arg-type]
+        made.append(Machine(directory, *more))
         return made[-1]
 
     yield make

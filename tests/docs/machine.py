@@ -9,10 +9,12 @@ for users that may make them; what a page writes lies in memory or below a direc
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,10 +25,15 @@ from tests.service.twistd import ROOT
 PATIENCE = 120.0
 
 #: Directories that pages write to, with nothing in them at first.
-_OWN = ("/srv", "/etc/nbdgateway", "/var/lib/nbdgateway", "/run/nbdgateway", "/opt/nbdgateway")
+_OWN = ("/srv", "/etc/pki", "/etc/nbdgateway", "/var/lib/nbdgateway", "/run/nbdgateway")
 
 #: What every block begins with: stop at the first failure, as a reader would.
 _FIRST = "set -e\nshopt -s expand_aliases\n"
+
+_BUCKET = """
+import sys, boto3
+boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=sys.argv[1])
+"""
 
 _SETUP = """
 ip link set lo up
@@ -42,6 +49,8 @@ def usable() -> bool:
     """Whether such machines can be made here."""
     probe = ["unshare", *_namespaces(), "mount", "-t", "tmpfs", "none", "/srv"]
     try:
+        for path in _OWN:
+            Path(path).mkdir(parents=True, exist_ok=True)
         return subprocess.run(probe, capture_output=True, timeout=30).returncode == 0
     except OSError:
         return False
@@ -73,12 +82,11 @@ class Machine:
         self, directory: Path, hosts: tuple[str, ...] = (), environment: Mapping[str, str] = {}
     ) -> None:
         self.directory = directory
+        self._beside: list[subprocess.Popen[bytes]] = []
         self._serving: subprocess.Popen[bytes] | None = None
         self._log = directory.parent / "served.log"
         names = directory.parent / "hosts"
         names.write_text("".join(f"127.0.0.1 {name}\n" for name in ("localhost", *hosts)))
-        for path in _OWN:
-            Path(path).mkdir(parents=True, exist_ok=True)
         script = _SETUP.format(own=" ".join(_OWN), hosts=names)
         self._init = subprocess.Popen(
             ["unshare", *_namespaces(), "sh", "-ec", script], stdin=subprocess.DEVNULL
@@ -88,12 +96,32 @@ class Machine:
             **os.environ,
             "HOME": str(directory),
             "PATH": os.pathsep.join([str(binaries), os.environ["PATH"]]),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples/provider")]),
+            "VIRTUAL": sys.prefix,
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
-        self._aliases = ""
+        self._kept = ""
         self._enter = self._when_up()
+
+    def begin_store(self, buckets: tuple[str, ...]) -> None:
+        """Have S3 at http://127.0.0.1:5000, for as long as the machine is there."""
+        self.begin("python3 -m moto.server -p 5000")
+        wait = "until curl -s -o /dev/null http://127.0.0.1:5000; do sleep 0.1; done\n"
+        self.run(wait + "".join(f"python3 -c '{_BUCKET}' {name}\n" for name in buckets))
+
+    def begin(self, commands: str) -> None:
+        """Have a shell run commands that end when the machine does."""
+        with (self.directory.parent / "beside.log").open("ab") as log:
+            self._beside.append(
+                subprocess.Popen(
+                    [*self._enter, "bash", "-c", self._script(commands)],
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
 
     def run(self, commands: str, fails: bool = False) -> str:
         """
@@ -102,20 +130,23 @@ class Machine:
         Raises:
             Failed: they fail, or do not although they should.
         """
-        done = subprocess.run(
-            [*self._enter, "bash", "-c", self._script(commands)],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PATIENCE,
-        )
-        output = done.stdout.decode(errors="replace")
+        # Not a pipe: what goes on in the background would keep it open.
+        with tempfile.TemporaryFile() as printed:
+            done = subprocess.run(
+                [*self._enter, "bash", "-c", self._script(commands)],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                timeout=PATIENCE,
+            )
+            printed.seek(0)
+            output = printed.read().decode(errors="replace")
         if bool(done.returncode) is not fails:
             raise Failed(f"exit status {done.returncode} of\n{commands}\n{output}\n{self.served()}")
         for line in commands.splitlines():
-            if line.startswith("alias "):
-                self._aliases += line + "\n"
+            if line.startswith(("alias ", "export ")):
+                self._kept += line + "\n"
         return output
 
     def serve(self, commands: str) -> None:
@@ -137,7 +168,8 @@ class Machine:
         """End what is served, as Ctrl-C does."""
         if self._serving is not None:
             serving, self._serving = self._serving, None
-            os.killpg(serving.pid, signal.SIGINT)
+            if serving.poll() is None:
+                os.killpg(serving.pid, signal.SIGINT)
             serving.wait(PATIENCE)
 
     def served(self) -> str:
@@ -160,14 +192,16 @@ class Machine:
         finally:
             self._init.kill()
             self._init.wait()
+            for one in self._beside:
+                one.wait(PATIENCE)
 
     def _script(self, commands: str) -> str:
         # Who enters a mount namespace begins at its root.
-        return f"{_FIRST}cd {shlex.quote(str(self.directory))}\n{self._aliases}{commands}"
+        return f"{_FIRST}cd {shlex.quote(str(self.directory))}\n{self._kept}{commands}"
 
     def _wait_for(self, before: int) -> None:
         end = time.monotonic() + PATIENCE
-        while "is open" not in self.served()[before:]:
+        while not re.search("is open|is unavailable", self.served()[before:]):
             assert self._serving is not None
             if self._serving.poll() is not None or time.monotonic() > end:
                 raise Failed(f"nothing is served:\n{self.served()[before:]}")

@@ -5,6 +5,7 @@ A fence's language says what is to be done with a block; words behind it, which 
 the page sees, say what a reader would find in the text around it:
 
     sh                 commands for a shell, one block after the other in one place
+    sh beside          the last command goes on until the end of the page; what follows waits for it
     sh serve           the last command serves until it is ended; what follows meets it serving
     sh stop            the commands, once what was served before has been ended
     sh fails           the last command is one that fails, as the page says
@@ -23,6 +24,12 @@ _FENCE = re.compile(r"^(?P<fence>```+)(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=fence
 
 #: Languages of blocks that somebody types or writes down.
 ACTED_ON = ("sh", "console", "ini")
+
+#: Languages, and directives of Sphinx, of blocks that are looked at.
+LOOKED_AT = ("text", "json", "xml", "yaml", "python", "{toctree}", "{literalinclude}")
+
+#: What may stand behind ``sh`` and ``console``.
+WORDS = {"beside", "serve", "stop", "fails"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class Block:
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The page, and the first line: what it is called in lists."""
+        return self.page, self.text.partition("\n")[0]
 
     def commands(self) -> str:
         """As a script for a shell."""

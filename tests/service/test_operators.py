@@ -179,6 +179,25 @@ def test_others_programs_see_a_snapshot(directory: Path, start: Start, tool: Too
     assert (export["is_read_only"], export["export-size"]) == (True, 64 * MIB)
 
 
+def test_what_was_changed_is_told_under_a_client(directory: Path, start: Start) -> None:
+    """Of the disk as it is now, for which a snapshot is taken that is gone afterwards."""
+    configure(directory, "vm")
+    start("--config", "gw.ini").wait_for("export vm is open")
+    tell(directory, "snapshot", "create", "vm", "monday")
+    with Disk(directory, "vm") as disk:
+        disk.write(b"a" * 512)
+        told = tell(directory, "changed", "vm", "monday")
+        assert told["extents"] == [{"start": 0, "length": 512}]
+        assert (told["until"], told["size"]) == (None, 64 * MIB)
+        tell(directory, "snapshot", "create", "vm", "tuesday")
+        disk.write(b"b" * 1024)
+        assert tell(directory, "changed", "vm", "monday", "tuesday")["extents"] == told["extents"]
+    names = [one["name"] for one in tell(directory, "snapshot", "list", "vm")["snapshots"]]
+    assert names == ["monday", "tuesday"]
+    done = command(directory, "changed", address(directory, "vm"), "monday")
+    assert (done.returncode, "process" in done.stderr) == (4, True)
+
+
 def test_a_clone_is_served_after_a_reload(directory: Path, start: Start) -> None:
     """With the bytes of the snapshot, which stays as long as the clone is there."""
     configure(directory, "vm")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway import config_template, validation
+from gateway.cli.arguments import build
 from gateway.cli.exits import Exit
 from gateway.cli.main import main
 from gateway.cli.manual import page
@@ -120,6 +123,27 @@ def test_a_shell_takes_the_completion(here, capsys):
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help anew")
+def test_the_page_of_commands_has_every_one_of_them_and_every_option():
+    """Of those that have an address or an argument, with it; options by their long names."""
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    told = {word.strip("[]") for code in re.findall(r"`([^`\n]+)`", page) for word in code.split()}
+    for name, parser in _commands(build()):
+        assert re.search(rf"`{name}[ `]", page), f"{name} is not on the page"
+        for action in parser._actions:
+            longest = max(action.option_strings, key=len, default="-")
+            assert longest in told or longest == "-", f"{name} {longest} is not on the page"
+
+
+def _commands(parser, name=""):
+    """Names and parsers of all, also in groups."""
+    groups = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    if not groups:
+        yield name.strip(), parser
+    for group in groups:
+        for word, inner in group.choices.items():
+            yield from _commands(inner, f"{name} {word}")
+
+
 def test_the_manual_page_is_what_the_code_says():
     """``python -m gateway.cli.manual > docs/man/nbdgateway.1`` was run."""
     assert (ROOT / "docs" / "man" / "nbdgateway.1").read_text() == page()
