@@ -135,18 +135,20 @@ class Shortcuts:
         arguments: _Arguments,
         understood: Callable[[Any], _Arguments],
     ) -> _Arguments:
-        body = arguments.get("Body")
+        body: Any = arguments.get("Body")
+        is_file = hasattr(body, "read")
         changing = _CHANGING[operation]
         headers = {changing[name]: arguments[name] for name in arguments if name in changing}
         # what is read from a file goes out differently: the store says first whether it wants it
         kind = (
             operation,
-            hasattr(body, "read"),
+            is_file,
             tuple(headers),
             *((name, arguments[name]) for name in arguments if name not in (*changing, *_OWN)),
         )
         model = self._models.get(kind)
         if model is not None:
+            start = body.tell() if is_file else 0
             response = self._send(operation, model, arguments["Key"], headers, body)
             refusal = self._refusal(operation, response)
             if refusal is None:
@@ -156,6 +158,8 @@ class Shortcuts:
                 note_ids(refusal.response)
                 raise refusal
             self._models.pop(kind, None)
+            if is_file:
+                body.seek(start)  # some of it may have been sent
         self._seen.request = None
         self._seen.looking = True
         try:

@@ -179,6 +179,23 @@ def test_a_bucket_that_is_elsewhere_is_found_by_the_client(watched, s3_server, e
     assert watched.long == ["PutObject", "GetObject", "GetObject"]
 
 
+@pytest.mark.parametrize("size", [9, LARGE])
+def test_all_of_a_put_goes_where_the_bucket_is(s3_server, size):
+    """What was read of it on the way to the wrong place is sent again; no checksum would tell."""
+    watched = Watched(s3_server, checksum="none")
+    data = b"123456789" * (size // 9)
+    watched.store.put("k", [data], False)
+    elsewhere = s3_faults.refuse(
+        "307 Temporary Redirect", "TemporaryRedirect", x_amz_bucket_region="eu-west-1"
+    )
+    s3_server.faults.fail(elsewhere, "PUT")
+    watched.store.put("k", [data[::-1]], False)
+    assert watched.long == ["PutObject", "PutObject"]
+    assert [asked.body for asked in s3_server.faults.asked] == [data, data[::-1], data[::-1]]
+    assert watched.store.get("k", 0, size) == data[::-1]
+    watched.store.close()
+
+
 @pytest.mark.parametrize(
     ("body", "is_done"),
     [
