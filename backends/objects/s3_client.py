@@ -9,10 +9,9 @@ from typing import Any
 
 from backends.objects.contract import Refused
 from backends.objects.s3_checksums import content_md5
-from backends.objects.s3_ids import ids_of
+from backends.objects.s3_ids import note_ids
 from backends.objects.s3_settings import S3Settings, problem_of_a_secret_file
 from gateway import __version__
-from gateway.stages import note
 
 #: Connections beside those of reads and writes: none of them should be thrown away.
 _SPARE = 2
@@ -25,7 +24,7 @@ def make_client(settings: S3Settings) -> Any:
     botocore is imported here, with its first use: a second that a start does not need.
 
     Returns:
-        A ``botocore.client.S3``, which threads may share.
+        A ``botocore.client.S3`` with `Shortcuts`, which threads may share.
 
     Raises:
         Refused: the file of credentials is missing or open to others.
@@ -33,6 +32,8 @@ def make_client(settings: S3Settings) -> Any:
     """
     _hush()
     from botocore.config import Config
+
+    from backends.objects.s3_shortcuts import Shortcuts
 
     session = _session(settings)
     config: dict[str, Any] = {
@@ -71,8 +72,8 @@ def make_client(settings: S3Settings) -> Any:
         config=Config(**config),
     )
     client.meta.events.register("before-call.s3.DeleteObjects", _add_content_md5)
-    client.meta.events.register("after-call.s3", _note_ids)
-    return client
+    client.meta.events.register("after-call.s3", note_ids)
+    return Shortcuts(client)
 
 
 def _session(settings: S3Settings) -> Any:
@@ -174,12 +175,6 @@ def _time(text: str) -> datetime:
 def _add_content_md5(params: dict[str, Any], **_: Any) -> None:
     """Many stores want this header of DeleteObjects; botocore no longer sends it."""
     params["headers"]["Content-MD5"] = content_md5(params["body"])
-
-
-def _note_ids(parsed: dict[str, Any] | None = None, **_: Any) -> None:
-    """Whoever finds that a request took long may ask the store's people about it."""
-    for name, value in ids_of(parsed or {}).items():
-        note(name, value)
 
 
 def _hush() -> None:

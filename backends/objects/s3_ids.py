@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.stages import note
+
 #: Characters; what a store sends is not to be trusted with the size of a log.
 _LIMIT = 200
 
@@ -29,6 +31,12 @@ def ids_of(answer: Mapping[str, Any]) -> dict[str, str]:
         "s3_id_2": metadata.get("HostId") or headers.get("x-amz-id-2") or details.get("HostId"),
     }
     return {name: _short(str(value)) for name, value in found.items() if value}
+
+
+def note_ids(parsed: Mapping[str, Any] | None = None, **_: Any) -> None:
+    """Whoever finds that a request took long may ask the store's people about it."""
+    for name, value in ids_of(parsed or {}).items():
+        note(name, value)
 
 
 def _short(value: str) -> str:

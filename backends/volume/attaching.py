@@ -40,7 +40,7 @@ from backends.volume.sealing import Sealed, seal
 from backends.volume.segment import Run, Segment
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import JournalNote, Superblock
-from backends.volume.superblocks import current, unlock
+from backends.volume.superblocks import Found, current, unlock
 from backends.volume.volume import Volume
 from backends.volume.writing import Writer
 from gateway.errors import Closed
@@ -70,6 +70,7 @@ async def attach(
     journal: Journal | None = None,
     accept_loss: bool = False,
     admit: Callable[[Superblock], None] = lambda last: None,
+    found: Found | None = None,
 ) -> Volume:
     """
     Take a volume over.
@@ -80,6 +81,7 @@ async def attach(
         journal: open, not yet adopted; None for ``durability = store``.
         accept_loss: go on without what the journal of another host may hold.
         admit: raises if the volume, as its last superblock tells it, may not be taken over.
+        found: the newest superblock as it was a moment ago; None to read it now.
 
     Raises:
         ExportUnavailable: there is no volume, or it cannot be opened so.
@@ -89,7 +91,7 @@ async def attach(
     """
     names = Names(prefix)
     superblock, lineage = await claim(
-        store, names, environment, source, journal, accept_loss, admit
+        store, names, environment, source, journal, accept_loss, admit, found=found
     )
     log = Log(store, lineage, superblock, environment)
     tail = await log.fence()
@@ -131,6 +133,7 @@ async def attach_read_only(
     options: Options,
     caches: Caches,
     source: KeySource | None = None,
+    found: Found | None = None,
 ) -> ReadOnlyVolume:
     """
     Read a volume as it is now, without taking it over: nothing is put.
@@ -139,11 +142,14 @@ async def attach_read_only(
     has deleted what this reader still points to, reads fail. A snapshot does
     not have that limit.
 
+    Args:
+        found: the newest superblock as it was a moment ago; None to read it now.
+
     Raises:
         ExportUnavailable, Corrupt, StoreError: as for `attach`.
     """
     names = Names(prefix)
-    found = await current(store, names)
+    found = found or await current(store, names)
     superblock = found.superblock
     # A passphrase takes a while.
     lineage = await environment.call_in_thread(unlock, found, names, source)

@@ -15,8 +15,8 @@ from backends.volume.keys import KeySource
 from backends.volume.lineage import Lineage
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
-from backends.volume.superblocks import current, is_highest, unlock
-from gateway.errors import ExportBusy, ExportUnavailable
+from backends.volume.superblocks import Found, current, is_highest, unlock
+from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
 
 #: Others may be taking the volume over at the same time; this often we try again.
 _TRIES = 5
@@ -31,6 +31,7 @@ async def claim(
     accept_loss: bool,
     admit: Callable[[Superblock], None] = lambda last: None,
     state: str = "open",
+    found: Found | None = None,
 ) -> tuple[Superblock, Lineage]:
     """
     Announce a new epoch.
@@ -38,6 +39,8 @@ async def claim(
     Args:
         admit: raises if what it is given may not be taken over; nobody comes in between.
         state: that the volume is in from then on.
+        found: the newest superblock as it was a moment ago; None to read it now. What
+            it says counts only if the next generation is then ours, else it is read again.
 
     Raises:
         ExportUnavailable: there is no volume, no key, or a journal elsewhere.
@@ -46,8 +49,8 @@ async def claim(
         Corrupt, StoreError: as for any superblock.
     """
     writer = environment.secret_bytes(16)
-    for _ in range(_TRIES):
-        found = await current(store, names)
+
+    async def following(found: Found) -> tuple[Superblock, Lineage]:
         last = found.superblock
         admit(last)
         # In a thread: a passphrase takes a while, on purpose.
@@ -72,6 +75,20 @@ async def claim(
             fenced=False,
             pending=last.pending if last.fenced else (*last.pending, last.epoch),
         )
+        return ours, lineage
+
+    for _ in range(_TRIES):
+        is_fresh = found is None
+        try:
+            ours, lineage = await following(found or await current(store, names))
+        except (ExportUnavailable, Corrupt):
+            # Others may have had the volume meanwhile, and its journal: an old superblock
+            # must not have that one put away.
+            if is_fresh:
+                raise
+            found = None
+            continue
+        found = None
         try:
             await store.put(names.sb(ours.generation), [ours.encode(lineage.own.crypt)], True)
         except Exists:

@@ -31,7 +31,7 @@ from backends.volume.processes import this_process
 from backends.volume.releasing import releasing
 from backends.volume.shared_caches import CACHES
 from backends.volume.superblock import Superblock
-from backends.volume.superblocks import NoVolume, current
+from backends.volume.superblocks import Found, NoVolume, current
 from backends.volume.volume import Volume
 from backends.volume.volume_settings import VolumeSettings, key_source
 from gateway.errors import ExportUnavailable, StorageError
@@ -143,23 +143,23 @@ class Opening:
         in_thread = self._environment.call_in_thread
         source: KeySource | None = await in_thread(key_source, settings)
         self._source = source
-        superblock: Superblock | None = None
+        found: Found | None = None
         with suppress(NoVolume):
             found = await current(self._store, Names(settings.prefix))
-            superblock = found.superblock
-        if superblock is None:
+        if found is None:
             self._check_that_it_may_be_made()
         if not self._read_only:
             await self._storage.check(self._store)
-        if superblock is None:
+        if found is None:
             superblock = await self._create(source)
         else:
+            superblock = found.superblock
             self._compare(superblock)
         if settings.cache_size:
             directory = os.path.join(self._state_dir, "cache")
             self._disk = await in_thread(CACHES.borrow, directory, settings.cache_size)
         caches = Caches(memory=self._memory, disk=self._disk)
-        return await self._attach(superblock.volume, caches, source)
+        return await self._attach(superblock.volume, caches, source, found)
 
     def operations(self, export: IExport) -> list[Interface]:
         """For the operator of what `run` has answered; less if it is only read."""
@@ -228,13 +228,15 @@ class Opening:
                 f" {package} to be installed"
             )
 
-    async def _attach(self, volume: bytes, caches: Caches, source: KeySource | None) -> IExport:
+    async def _attach(
+        self, volume: bytes, caches: Caches, source: KeySource | None, found: Found | None
+    ) -> IExport:
         settings = self._settings
         store, prefix = self._store, settings.prefix
         environment, options = self._environment, settings.options()
         if self._read_only:
             reader: IExport = await attach_read_only(
-                store, prefix, environment, options, caches, source
+                store, prefix, environment, options, caches, source, found
             )
             return reader
 
@@ -249,6 +251,7 @@ class Opening:
                 journal,
                 settings.accept_loss,
                 self._admit,
+                found,
             )
 
         if settings.durability == "store":

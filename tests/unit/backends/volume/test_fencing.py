@@ -11,8 +11,10 @@ from backends.volume.claiming import claim
 from backends.volume.creating import create
 from backends.volume.fencing import Log
 from backends.volume.header import Codec, Extent, Kind, decode
+from backends.volume.journal_standing import NotCurrent, Standing
 from backends.volume.names import Names
 from backends.volume.sealing import seal
+from backends.volume.superblocks import current
 from backends.volume.units import SECTOR, WINDOW
 from backends.volume.values import DATA
 from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
@@ -45,8 +47,8 @@ class Bench:
             answer.raiseException()
         return answer
 
-    def claiming(self, accept_loss=False):
-        return claim(self.store, NAMES, self.host.environment, None, None, accept_loss)
+    def claiming(self, accept_loss=False, **given):
+        return claim(self.store, NAMES, self.host.environment, None, None, accept_loss, **given)
 
     def log(self, claimed=None):
         superblock, lineage = claimed or self.run(self.claiming())
@@ -119,6 +121,58 @@ def test_a_claim_that_loses_every_race_gives_up():
         bench.store.held.append(told)
         bench.store.answer()
     assert tired[0].check(ExportBusy)
+
+
+def test_a_superblock_that_was_read_is_not_read_again():
+    bench = Bench()
+    found = bench.run(current(bench.store, NAMES))
+    bench.store.calls.clear()
+    superblock, _ = bench.run(bench.claiming(found=found))
+    assert superblock.epoch == 2
+    assert [verb for verb, _ in bench.store.calls] == ["put", "list"]
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_a_superblock_that_is_not_the_newest_any_more_is_read_again(swept):
+    """Whether its successor is still there, or was deleted, so that its name is free again."""
+    bench = Bench()
+    found = bench.run(current(bench.store, NAMES))
+    for _ in range(3):
+        bench.run(bench.claiming())
+    if swept:
+        bench.objects.delete([NAMES.sb(2)])
+    superblock, _ = bench.run(bench.claiming(found=found))
+    assert superblock.generation == superblock.epoch == 5
+
+
+@pytest.mark.parametrize("failure", [ExportUnavailable("no"), NotCurrent(Standing.OUTLIVED, "no")])
+def test_an_old_superblock_alone_refuses_nothing(failure):
+    """A journal would be put away for what was true before another process had it."""
+    bench = Bench()
+    found = bench.run(current(bench.store, NAMES))
+    bench.run(bench.claiming())
+    asked = []
+
+    def admit(last):
+        asked.append(last.epoch)
+        if last.epoch == 1:
+            raise failure
+
+    superblock, _ = bench.run(bench.claiming(admit=admit, found=found))
+    assert asked == [1, 2]
+    assert superblock.epoch == 3
+
+
+def test_the_newest_superblock_refuses_though_it_was_read_before():
+    bench = Bench()
+    found = bench.run(current(bench.store, NAMES))
+
+    def admit(last):
+        raise ExportBusy("it is in use")
+
+    with pytest.raises(ExportBusy, match="in use"):
+        bench.run(bench.claiming(admit=admit, found=found))
+    assert "put" not in [verb for verb, _ in bench.store.calls]
 
 
 def test_the_first_fence_lies_in_the_first_slot():
