@@ -17,10 +17,13 @@ from backends.volume.object_table import FREE, NOBODY, Entry, ObjectTable
 from backends.volume.runs import Run
 from backends.volume.superblock import Snapshot
 from backends.volume.units import SECTOR
-from backends.volume.values import ABSENT, DATA, ZERO, data, kind
+from backends.volume.values import ABSENT, DATA, ZERO, data, index, kind
 from backends.volume.victims import Candidate, Thresholds, victims
 from gateway.errors import Corrupt, Unavailable
 from gateway.maintenance import Progress, SnapshotUsage, Usage
+
+#: Beside the kinds of the map: data that lies in objects of ancestors.
+_INHERITED = -1
 
 #: Rounds of collecting that are thought through.
 _ROUNDS = 100_000
@@ -88,8 +91,8 @@ class _Measuring:
             data=kinds[DATA],
             zero=kinds[ZERO],
             hole=view.superblock.size - kinds[DATA] - kinds[ZERO],
-            live=sum(entry.live for entry in own) * SECTOR,
-            inherited=sum(entry.live for _, entry in entries if entry.volume) * SECTOR,
+            live=kinds[DATA] - kinds[_INHERITED],
+            inherited=kinds[_INHERITED],
             stored=sum(objects.values()),
             stored_data=sum(
                 size
@@ -150,18 +153,22 @@ class _Measuring:
         return view, head, log, orphans(view, head, log, outdated)
 
     async def _kinds(self, head: RootWalk, log: LogRead) -> dict[int, int]:
-        """Bytes of the disk of each kind, with what is behind the checkpoint."""
+        """Bytes of the disk of each kind, and of what is inherited; the log's tail included."""
         overlay = LayeredMap(head.sectors, ABSENT)
         for header in log.tail:
             for start, length, state, at in header.extents:
                 value = data(0, at) if state == DATA else state
                 overlay.set(start, min(start + length, head.sectors), value)
-        counted = dict.fromkeys((DATA, ZERO), 0)
+        counted = dict.fromkeys((DATA, ZERO, _INHERITED), 0)
+        table = {} if head.loaded is None else dict(head.loaded.table.items())
+        ancestors = {number for number, entry in table.items() if entry.volume}
         async for part in head.parts():
             for run in part.runs or ():
-                for state, sectors in _shown(run, overlay):
-                    if state in counted:
-                        counted[state] += sectors * SECTOR
+                for value, sectors in _shown(run, overlay):
+                    if kind(value) in counted:
+                        counted[kind(value)] += sectors * SECTOR
+                    if kind(value) == DATA and index(value) in ancestors:
+                        counted[_INHERITED] += sectors * SECTOR
             self._progress(part.end * SECTOR, head.sectors * SECTOR, "bytes")
         _refuse(head)
         return counted
@@ -186,10 +193,10 @@ class _Dense:
 
 
 def _shown(run: Run, overlay: LayeredMap) -> list[tuple[int, int]]:
-    """Kind and sectors of what is seen of a run of the map."""
+    """What is seen of a run of the map, and for how many sectors."""
     start, end, value = run
     return [
-        (kind(value) if above == ABSENT else kind(above), last - first)
+        (value if above == ABSENT else above, last - first)
         for first, last, above in overlay.runs(start, end)
     ]
 
