@@ -53,7 +53,8 @@ class StreamSource:
             gap = offset - self._at
             data = b""
             if not self._ended:
-                data = (await self._in_thread(_read_whole, self._stream, gap + length))[gap:]
+                await self._in_thread(_skip, self._stream, gap)
+                data = await self._in_thread(_read_whole, self._stream, length)
             self._at = offset + length
             if len(data) < length:
                 self._ended = True
@@ -138,6 +139,12 @@ async def _piece(source: IExport, offset: int, length: int) -> Buffer:
         return bytes(length)
     data: Buffer = await later(source.read(offset, length))
     return data
+
+
+def _skip(stream: BinaryIO, length: int) -> None:
+    """Blocks; holds little of it, however long it is."""
+    while length and (piece := stream.read(min(length, PIECE))):
+        length -= len(piece)
 
 
 def _read_whole(stream: BinaryIO, length: int) -> bytes:

@@ -92,8 +92,10 @@ def is_alive(holder: Holder, here: Process, proc: Path = Path("/proc")) -> bool 
         if not holder.namespace or holder.namespace != here.namespace or not holder.started:
             return None
         return _started(holder.process, proc) == holder.started
-    # Names alone are given twice; a copy of a machine has its id, under another name.
-    if here.boot and holder.machine and (holder.machine, holder.host) == (here.machine, here.host):
+    # Names alone are given twice; a copy of a machine has its id, under another name. Copies of
+    # a container may have both, but not the namespace that every machine begins with.
+    theirs = (holder.machine, holder.host, holder.namespace)
+    if here.boot and all(theirs) and theirs == (here.machine, here.host, here.namespace):
         return False if holder.boot else None
     return None
 

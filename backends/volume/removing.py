@@ -68,6 +68,9 @@ async def remove(
     if found.superblock.state == "deleting":
         lineage = await environment.call_in_thread(unlock, found, names, source)
         marked = found.superblock
+        if not marked.fenced:
+            # It was interrupted, perhaps before it had looked for clones once more.
+            await check_clones(store, names)
     else:
         admit(found.superblock)
         await check_clones(store, names)

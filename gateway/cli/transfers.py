@@ -114,6 +114,8 @@ async def _export_to(session: Session, given: Namespace, source: Disk) -> Copy:
         disks.target(given.target, source.export.info.size, _resources(session), resumed)
     )
     try:
+        if "file" not in target.identity:
+            await _expect_blank(given, given.target, target)
         copy = await _copy(session, given, source, target, "exporting")
     finally:
         await target.close()
@@ -126,12 +128,19 @@ async def _copy(session: Session, given: Namespace, source: Disk, target: Disk, 
     """Copy, from where it was interrupted if that is wanted."""
     in_thread = session.runtime.call_in_thread
     note = _note(session, source, target)
-    start = await in_thread(note.read) if given.resume else None
+    # A target that is all zeroes has nothing of what the note tells.
+    start = await in_thread(note.read) if given.resume and not target.blank else None
     if start is None:
+        if given.resume and not (given.overwrite or target.blank or "file" in target.identity):
+            raise wrong(
+                "there is no note of such a copy, and the target has data already; expected"
+                " --overwrite to begin anew"
+            )
         start = 0
-        await in_thread(note.forget)
         if given.resume:
             session.warn("there is nothing to go on with; beginning anew")
+        # Who is interrupted before the first step is done may go on as well.
+        await in_thread(note.write, 0)
 
     async def reached(offset: int) -> None:
         await in_thread(note.write, offset)
@@ -199,13 +208,14 @@ async def _written(session: Session, given: Namespace, source: Disk) -> AsyncIte
 
 async def _checked(given: Namespace, target: Disk) -> Disk:
     """Not to be overwritten by mistake."""
-    blank = target.blank or await is_blank(target.export)
-    if not blank and not given.overwrite and not given.resume:
-        raise wrong(
-            f"{given.address}: the disk has data already; expected --overwrite, or --resume"
-        )
-    target.blank = blank
+    await _expect_blank(given, given.address, target)
     return target
+
+
+async def _expect_blank(given: Namespace, name: str, target: Disk) -> None:
+    target.blank = target.blank or await is_blank(target.export)
+    if not target.blank and not given.overwrite and not given.resume:
+        raise wrong(f"{name}: the disk has data already; expected --overwrite, or --resume")
 
 
 @asynccontextmanager

@@ -150,8 +150,7 @@ class Session:
                 self._replies.failed(request, refusal.errno, refusal.text)
             else:
                 command = request.type
-                parts = request.parts
-                if parts is None or parts.whole.offset == request.offset:
+                if _counts(request):
                     requests[command] += 1
                 sizes[command] += request.length
                 try:
@@ -255,6 +254,7 @@ class Session:
         if refusal is None:
             self._replies.done(request)
         else:
+            self.traffic.fail(WORDS[refusal.errno])
             self._replies.failed(request, refusal.errno, refusal.text)
 
     def _let_go(self, request: Request) -> None:
@@ -367,7 +367,8 @@ class Session:
         self._in_flight_bytes += cost
         if not isinstance(request.payload, memoryview):  # those count already
             self._memory.hold(cost)
-        self.traffic.waiting[request.type] += 1
+        if _counts(request):
+            self.traffic.waiting[request.type] += 1
         stages = stages_of(result)
         result.addBoth(self._arrived, request, answer, cost, stages, self._shared.clock())
 
@@ -394,7 +395,8 @@ class Session:
             if isinstance(result, Failure) and not result.check(StorageError, ConnectionLost):
                 self.log.failure("request failed after its client left", result)
             return
-        self.traffic.answered(request.type, took)
+        if _counts(request):
+            self.traffic.answered(request.type, took)
         if not isinstance(result, Failure):
             try:
                 answer(result, request)
@@ -424,7 +426,6 @@ class Session:
                     untold=untold,
                     **self._about(request, stages),
                 )
-        self.traffic.fail(WORDS[errno])
         self._conclude(request, Refusal(errno, text))
 
     def _about(self, request: Request, stages: Stages | None) -> dict[str, Any]:
@@ -452,6 +453,12 @@ class Session:
             # What fills the outbox came from storage just now: nobody sends it yet.
             self._answered_later()
         return room
+
+
+def _counts(request: Request) -> bool:
+    """Whether it is a request of the client, or stands for one that came in parts."""
+    parts = request.parts
+    return parts is None or parts.whole.offset == request.offset
 
 
 def _op(request: Request) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.exits import Exit
 from gateway.cli.main import main
 from gateway.info import MIB
 from tests.interop.clients import Clients
@@ -64,7 +65,7 @@ def test_nbdkit_is_read_with_and_without_structured_replies(
 
 
 def test_a_volume_goes_out_to_another_server(here: Path, clients: Clients, image: Image) -> None:
-    """Over what it held before."""
+    """Over what it held before, if that is meant."""
     assert main(["import", str(image.raw), f"file://{here}/objects/vm1"]) == 0
     size = image.raw.stat().st_size
     (here / "there.raw").write_bytes(bytes([255]) * size)
@@ -73,7 +74,9 @@ def test_a_volume_goes_out_to_another_server(here: Path, clients: Clients, image
         here / "there.raw",
     )  # fmt: skip
     try:
-        assert main(["export", f"file://{here}/objects/vm1", "nbd+unix:///?socket=q.sock"]) == 0
+        words = ["export", f"file://{here}/objects/vm1", "nbd+unix:///?socket=q.sock"]
+        assert main(words) == Exit.USAGE
+        assert main([*words, "--overwrite"]) == Exit.OK
     finally:
         clients.run("sh", "-c", f"kill $(cat {here}/pid)")
     assert (here / "there.raw").read_bytes() == image.raw.read_bytes()

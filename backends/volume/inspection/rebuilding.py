@@ -51,9 +51,14 @@ _DIRTY = 64 * MIB
 Admit = Callable[[Superblock], None]
 
 
-async def rebuild(inspected: Inspected, admit: Admit, progress: Progress) -> Verdict:
+async def rebuild(
+    inspected: Inspected, admit: Admit, progress: Progress, whole: bool = False
+) -> Verdict:
     """
     As `gateway.maintenance.IVolumePlace.rebuild`.
+
+    Args:
+        whole: make no new map if any object cannot be read that it is made from.
 
     Raises:
         UnknownExport: there is no volume.
@@ -66,7 +71,7 @@ async def rebuild(inspected: Inspected, admit: Admit, progress: Progress) -> Ver
         foundation = await found_on(inspected, findings)
         admit(foundation.superblock)
         before = await check(inspected, progress)
-        await _Rebuilder(inspected, foundation, findings, progress).run()
+        await _Rebuilder(inspected, foundation, findings, progress).run(whole)
     except StoreError as failure:
         raise Unavailable(str(failure)) from None
     after = await check(inspected, progress)
@@ -109,8 +114,11 @@ class _Rebuilder:
         self._read: list[Read] = []
         self._done = self._total = 0
 
-    async def run(self) -> None:
+    async def run(self, whole: bool) -> None:
         """
+        Args:
+            whole: as for `rebuild`.
+
         Raises:
             ExportBusy, StoreError: see `rebuild`.
         """
@@ -121,6 +129,9 @@ class _Rebuilder:
             name[0] for key in objects if (name := names.parse_gc(key) or names.parse_ck(key))
         ]
         await self._read_member(0, list(objects), last.first_slot)
+        await self._read_ancestors()
+        if whole and any(read.damaged for read in self._read):
+            return
         epoch = max([last.epoch, self._read[0].epoch, *epochs])
         ours = await announce(
             self._store,
@@ -132,7 +143,6 @@ class _Rebuilder:
             self._environment,
         )
         ours, end = await self._fence(ours)
-        await self._read_ancestors()
         stored, indexes = self._empty(ours)
         snapshots: list[Snapshot] = []
         newest: Version | None = None

@@ -48,7 +48,7 @@ async def repair(inspected: Inspected, admit: Admit, progress: Progress) -> Verd
     names = inspected.names
     try:
         if _is_map_wrong(names, wrong) and not _is_data_wrong(names, wrong):
-            await rebuild(inspected, admit, progress)
+            await rebuild(inspected, admit, progress, whole=True)
         if not any(names.parse_sb(one.object) for one in wrong):
             await _mend(inspected, admit)
     except StoreError as failure:

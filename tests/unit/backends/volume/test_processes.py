@@ -63,6 +63,7 @@ def test_a_process_that_ended_is_dead(child):
         ({"boot": "another"}, False),
         ({"boot": "another", "host": "elsewhere"}, None),
         ({"boot": "another", "machine": "another"}, None),
+        ({"boot": "another", "namespace": "another"}, None),
         ({"boot": "another", "machine": ""}, None),
         ({"boot": ""}, None),
         ({"namespace": "pid:[1]"}, None),

@@ -251,3 +251,35 @@ def test_who_may_hold_it_is_named():
     with pytest.raises(ExportBusy, match=r"there: process 0 on host-1 .* 22:13:20.*\(epoch 2\)"):
         admission("there", here, False)(last)
     admission("there", here, True)(last)
+
+
+def test_a_clone_that_came_between_is_seen_by_whoever_goes_on():
+    """Deleting was cut short before it had looked once more."""
+    host = filled()
+
+    class Dying:
+        """Gone once the volume is marked; just before, somebody makes a clone."""
+
+        is_dead = False
+
+        def __getattr__(self, name):
+            def call(*arguments):
+                if self.is_dead:
+                    raise Transient("gone")
+                if name == "put" and "/sb/" in arguments[0]:
+                    host.settle(
+                        clone(host.store, "volume-1", "monday", "copy", host.environment, None)
+                    )
+                    self.is_dead = True
+                return getattr(host.store, name)(*arguments)
+
+            return call
+
+    with pytest.raises(Transient):
+        removed(host, Dying())
+    assert host.settle(newest(host.store, NAMES)).superblock.state == "deleting"
+    with pytest.raises(ExportBusy, match="copy"):
+        removed(host)
+    copy = host.again(prefix="copy")
+    assert host.settle(copy.read(0, 4)) is not None
+    host.settle(copy.close())

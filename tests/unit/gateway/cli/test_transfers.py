@@ -136,17 +136,48 @@ def test_a_source_that_was_changed_is_copied_anew(here, capsys, monkeypatch):
 
     def interrupt(note, reached):
         Note.kept(note, reached)
-        raise Interrupted("--resume")
+        if reached:
+            raise Interrupted("--resume")
 
     monkeypatch.setattr(Note, "kept", Note.write, raising=False)
     monkeypatch.setattr(Note, "write", interrupt)
     main(["import", "disk.raw", url(here)])
     monkeypatch.setattr(Note, "write", Note.kept)
     (here / "disk.raw").write_bytes(bytes([77]) * SIZE)
-    assert main(["import", "disk.raw", url(here), "--resume"]) == Exit.OK
+    assert main(["import", "disk.raw", url(here), "--resume"]) == Exit.USAGE
+    assert main(["import", "disk.raw", url(here), "--resume", "--overwrite"]) == Exit.OK
     assert "nothing to go on with" in capsys.readouterr().err
     main(["export", url(here), "out.raw"])
     assert (here / "out.raw").read_bytes() == bytes([77]) * SIZE
+
+
+def test_a_note_without_its_file_tells_nothing(here, capsys, monkeypatch):
+    """The beginning would be missing, and nobody would see it."""
+    monkeypatch.setattr(copying, "STEP", MIB)
+    main(["import", "disk.raw", url(here)])
+    write = Note.write
+
+    def interrupt(note, reached):
+        write(note, reached)
+        if reached == 3 * MIB:
+            raise Interrupted("--resume")
+
+    monkeypatch.setattr(Note, "write", interrupt)
+    main(["export", url(here), "out.raw"])
+    monkeypatch.setattr(Note, "write", write)
+    os.unlink("out.raw.part")
+    assert main(["export", url(here), "out.raw", "--resume"]) == Exit.OK
+    assert (here / "out.raw").read_bytes() == (here / "disk.raw").read_bytes()
+
+
+def test_going_on_with_nothing_overwrites_nothing(here, capsys):
+    """A volume full of something else is not what was interrupted."""
+    main(["import", "disk.raw", url(here)])
+    (here / "other.raw").write_bytes(bytes([42]) * SIZE)
+    assert main(["import", "other.raw", url(here), "--resume"]) == Exit.USAGE
+    assert "no note of such a copy" in capsys.readouterr().err
+    main(["export", url(here), "out.raw"])
+    assert (here / "out.raw").read_bytes() == (here / "disk.raw").read_bytes()
 
 
 def test_a_snapshot_is_exported_by_its_name(here, capsys):
