@@ -97,7 +97,7 @@ async def _client(session: Session, given: Namespace) -> Done:
         made,
         f"Give {given.name} the folder {folder}; then, with the gateway's host and an export:\n"
         f"  nbdinfo 'nbds://HOST/EXPORT?tls-certificates={_absolute(folder)}'\n"
-        f"  qemu-img info --object tls-creds-x509,id=tls0,dir={folder},endpoint=client"
+        f"  qemu-img info --object tls-creds-x509,id=tls0,dir={_absolute(folder)},endpoint=client"
         " --image-opts driver=nbd,host=HOST,port=10809,export=EXPORT,tls-creds=tls0",
     )
 
@@ -111,7 +111,7 @@ async def _psk(session: Session, given: Namespace) -> Done:
         f"Give {given.name} the folder {folder}; then, with the gateway's host and an export:\n"
         f"  nbdinfo 'nbds://{given.name}@HOST/EXPORT?tls-psk-file={_absolute(folder)}/keys.psk'"
         "\n"
-        f"  qemu-img info --object tls-creds-psk,id=tls0,dir={folder},username={given.name},"
+        f"  qemu-img info --object tls-creds-psk,id=tls0,dir={_absolute(folder)},username={given.name},"
         "endpoint=client --image-opts driver=nbd,host=HOST,port=10809,export=EXPORT,tls-creds=tls0",
     )
 

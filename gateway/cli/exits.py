@@ -92,6 +92,8 @@ def failure_of(error: Exception) -> Failure | None:
     """What an error of storage means to whoever gave the command; None for a fault of ours."""
     if isinstance(error, Failure):
         return error
+    if isinstance(error, ExportUnavailable) and isinstance(error.__cause__, Corrupt):
+        return Failure(Problem(Cause.CORRUPT, f"{error}; `nbdgateway check` tells more"))
     for kind, cause in _CAUSES:
         if isinstance(error, kind):
             problems = getattr(error, "problems", None)

@@ -14,9 +14,10 @@ from gateway.settings import BadValue, did_you_mean
 MONTH = 30 * 86400
 GB = 10**9
 
-#: What a gateway does by default; see `backends.volume.environment.Options`.
+#: What a gateway does by default: bytes of an object; seconds that changes wait for more to come,
+#: without a journal and with one.
 _OBJECT = 8 * MIB
-_UPLOAD_DELAY = 2.0
+_UPLOAD_DELAYS = (2.0, 30.0)
 _CHECKPOINT_EACH = 128
 #: Requests of one checkpoint: its object, a superblock, a listing before and one before deleting.
 _CHECKPOINT_REQUESTS = 4
@@ -53,7 +54,7 @@ class Workload:
         read_size: bytes of one such read.
         flushes: a second.
         journal: they end in a journal on the gateway's disk, not in the store.
-        upload_delay: seconds that changes may wait for more to come.
+        upload_delay: seconds that changes may wait for more to come; None for the default.
         moved: bytes that the collector moves for each byte that is written.
     """
 
@@ -62,7 +63,7 @@ class Workload:
     read_size: float = float(_FRAME)
     flushes: float = 0.0
     journal: bool = False
-    upload_delay: float = _UPLOAD_DELAY
+    upload_delay: float | None = None
     moved: float = 0.5
 
 
@@ -134,7 +135,8 @@ def using(workload: Workload, prices: Prices) -> list[Item]:
         # An object goes out when it is full, and when a flush asks. File systems flush when they
         # have written; without flushes it goes out when it has waited.
         asked = 0.0 if workload.journal else workload.flushes
-        puts = max(written / _OBJECT, asked or 1 / workload.upload_delay)
+        delay = workload.upload_delay or _UPLOAD_DELAYS[workload.journal]
+        puts = max(written / _OBJECT, asked or 1 / delay)
     moves = written * workload.moved / _OBJECT
     checkpoints = (puts + moves) / _CHECKPOINT_EACH
     gets = workload.reads / max(workload.read_size, 1.0) + moves

@@ -45,7 +45,7 @@ def add(kinds: Any) -> None:
         "--size",
         metavar="SIZE",
         type=words.size,
-        help="of a volume that is made, if it is to be larger than the source",
+        help="of a volume that is made: needed with -, else for one larger than the source",
     )
     _common(into)
     out = words.command(

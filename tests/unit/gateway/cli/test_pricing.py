@@ -55,6 +55,14 @@ def test_a_journal_makes_them_free():
     assert total(with_journal) < 10
 
 
+def test_with_a_journal_changes_wait_longer_by_default():
+    """30 s for 2: an idle guest pays by the month."""
+    (store, *_), (journal, *_) = (
+        using(Workload(writes=1.0, journal=has_journal), Prices()) for has_journal in (False, True)
+    )
+    assert store.amount / journal.amount == pytest.approx(15, rel=0.01)
+
+
 def test_a_disk_at_rest_asks_for_nothing():
     """It only lies there."""
     assert total(using(Workload(), Prices())) == 0

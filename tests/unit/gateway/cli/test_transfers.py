@@ -242,3 +242,21 @@ def test_a_source_that_is_none_is_refused(here, capsys, source, status, said):
     assert main(["import", source, url(here)]) == status
     assert said in capsys.readouterr().err
     assert main(["volume", "info", url(here)]) == Exit.NOT_FOUND
+
+
+def test_what_a_volume_costs_is_told_for_any_use(here, capsys):
+    """With settings as they are by default."""
+    main(["import", "disk.raw", url(here)])
+    for words in ((), ("--writes", "1M"), ("--writes", "1M", "--flushes", "2", "--reads", "1M")):
+        capsys.readouterr()
+        assert main(["cost", url(here), *words, "--json"]) == Exit.OK
+        assert answer(capsys)["dollars_a_month"] > 0
+
+
+def test_a_volume_without_its_map_is_damaged(here, capsys):
+    """The exit status says so, and the text what tells more."""
+    main(["import", "disk.raw", url(here)])
+    for name in (here / "objects" / "vm1" / "ck").iterdir():
+        name.unlink()
+    assert main(["export", url(here), "out.raw"]) == Exit.DAMAGED
+    assert "`nbdgateway check` tells more" in capsys.readouterr().err
