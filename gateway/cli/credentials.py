@@ -112,7 +112,8 @@ async def _psk(session: Session, given: Namespace) -> Done:
         f"  nbdinfo 'nbds://{given.name}@HOST/EXPORT?tls-psk-file={_absolute(folder)}/keys.psk'"
         "\n"
         f"  qemu-img info --object tls-creds-psk,id=tls0,dir={_absolute(folder)},"
-        f"username={given.name},endpoint=client --image-opts driver=nbd,host=HOST,port=10809,export=EXPORT,tls-creds=tls0",
+        f"username={given.name},endpoint=client"
+        " --image-opts driver=nbd,host=HOST,port=10809,export=EXPORT,tls-creds=tls0",
     )
 
 
