@@ -36,8 +36,12 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("AWS_", "PYTHON")) and not name.lower().endswith("_proxy")
     }
+    # A Python inside another program takes the first python3 that it finds for its own.
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    ours = os.path.realpath(os.path.join(sys.prefix, "bin"))
     return {
         **kept,
+        "PATH": os.pathsep.join(one for one in places if os.path.realpath(one) != ours),
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_EC2_METADATA_DISABLED": "true",

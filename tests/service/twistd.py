@@ -64,8 +64,11 @@ class Twistd:
         """The match of a regular expression in the output, once it is there ``count`` times."""
 
         def is_there() -> bool:
-            assert self.process.poll() is None, f"twistd has ended:\n{self.text()}"
-            return len(re.findall(pattern, self.text())) >= count
+            # In this order: what a process says last it has said when it has ended.
+            has_ended = self.process.poll() is not None
+            found = len(re.findall(pattern, self.text())) >= count
+            assert found or not has_ended, f"twistd has ended:\n{self.text()}"
+            return found
 
         until(is_there, f"{pattern} in\n{self.text()}")
         found = re.search(pattern, self.text())

@@ -12,9 +12,8 @@ from backends.file.in_flight import Entry, InFlight
 from backends.objects.contract import Transient
 from backends.objects.memory import MemoryStore
 from backends.objects.retrying import RetryingStore
-from backends.objects.s3_client import _note_ids
 from backends.objects.s3_failures import Asked, failure
-from backends.objects.s3_ids import ids_of
+from backends.objects.s3_ids import ids_of, note_ids
 from backends.objects.threaded import ThreadedStore
 from backends.volume.environment import Options
 from backends.volume.intake import Intake
@@ -184,7 +183,7 @@ def test_a_thread_tells_the_request_that_it_works_for():
 
     class Blocking:
         def get(self, key, start, length):
-            _note_ids(parsed=ANSWER, model=None)
+            note_ids(parsed=ANSWER, model=None)
             return b""
 
     store = ThreadedStore(Blocking(), maybeDeferred, maybeDeferred)

@@ -33,13 +33,20 @@ def lab(blocking, pump):
     return StoreLab(in_threads(blocking, pump, 1, 1, patience=0.01), pump.turn)
 
 
+#: Of other tests in this process.
+_others: set[threading.Thread] = set()
+
+
 def store_threads():
-    return [thread for thread in threading.enumerate() if "store-" in thread.name]
+    found = [thread for thread in threading.enumerate() if "store-" in thread.name]
+    return [thread for thread in found if thread not in _others]
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
     """Every test lets its threads end."""
+    _others.clear()
+    _others.update(store_threads())
     yield
     for thread in store_threads():
         thread.join(60)
