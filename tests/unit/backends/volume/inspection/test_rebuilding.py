@@ -277,3 +277,29 @@ def test_a_map_is_not_made_anew_from_less_than_it_knows(plain):
     verdict = plain.do(repair, QUIET, QUIET)
     assert data in {one.object for one in verdict.findings}
     assert set(before) <= set(plain.keys("ck/"))
+
+
+def test_repair_makes_no_map_of_damaged_objects():
+    """Older data would take the place of newer, and what is damaged could never be looked at."""
+    lab = VolumeAtRest(seed=1)
+    settle = lab.host.settle
+    for length in (65536, 49152):
+        for number in range(30):
+            data = lab.random.randbytes(length)
+            settle(lab.volume.write(number * 65536, data, False))
+        settle(lab.volume.flush())
+        settle(lab.volume.checkpoint())
+    while settle(lab.volume.collect()):
+        pass
+    settle(lab.volume.checkpoint())
+    lab.close()
+    moved = lab.keys("gc/")
+    assert moved
+    lab.lose(*lab.keys("ck/"))
+    for key in moved:
+        lab.flip(key, 20)
+    verdict = lab.do(repair, lambda superblock: None, QUIET)
+    assert verdict.damaged
+    assert verdict.repaired == 0
+    assert lab.keys("gc/") == moved
+    assert not lab.keys("ck/")
