@@ -66,7 +66,7 @@ class Story:
                 raise Failed(f"{clone} does not hold what {first} wrote:\n{console}")
             self._compare(then, first, equal=True)
             self._compare(then, clone, equal=False)
-            self._say(gateway.operate("list").rstrip())
+            self._say(gateway.operate("volume", "list").rstrip())
 
     def _boot(self, name: str, disk: str, script: str, root: bool = True) -> str:
         """Boot once; returns what the guest printed."""

@@ -106,7 +106,7 @@ class Machine:
 
     def begin_store(self, buckets: tuple[str, ...]) -> None:
         """Have S3 at http://127.0.0.1:5000, for as long as the machine is there."""
-        self.begin("python3 -m moto.server -p 5000")
+        self.begin("python3 -m tests.docs.store")
         wait = "until curl -s -o /dev/null http://127.0.0.1:5000; do sleep 0.1; done\n"
         self.run(wait + "".join(f"python3 -c '{_BUCKET}' {name}\n" for name in buckets))
 

@@ -26,11 +26,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for ``condition``; fail with ``what`` when patience ends."""
+def until(condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
+    """Wait for ``condition``; fail with ``what``, or what it says then, when patience ends."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for {what if isinstance(what, str) else what()}")
         time.sleep(0.02)
 
 
@@ -70,7 +71,7 @@ class Twistd:
             assert found or not has_ended, f"twistd has ended:\n{self.text()}"
             return found
 
-        until(is_there, f"{pattern} in\n{self.text()}")
+        until(is_there, lambda: f"{pattern} in\n{self.text()}")
         found = re.search(pattern, self.text())
         assert found is not None
         return found
