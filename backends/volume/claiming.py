@@ -18,8 +18,11 @@ from backends.volume.superblock import Superblock
 from backends.volume.superblocks import Found, current, is_highest, unlock
 from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
 
-#: Others may be taking the volume over at the same time; this often we try again.
-_TRIES = 5
+#: Others may be taking the volume over at the same time; so many of them we let go first.
+_RIVALS = 5
+
+#: A busy owner puts one superblock after the other; so often it may be faster than we are.
+_TRIES = 200
 
 
 async def claim(
@@ -45,16 +48,20 @@ async def claim(
     Raises:
         ExportUnavailable: there is no volume, no key, or a journal elsewhere.
         NotCurrent: the journal must not be replayed over this volume.
-        ExportBusy: others were faster each time.
+        ExportBusy: others took it over meanwhile, or its owner was faster each time.
         Corrupt, StoreError: as for any superblock.
     """
     writer = environment.secret_bytes(16)
+    opened: Lineage | None = None
 
     async def following(found: Found) -> tuple[Superblock, Lineage]:
+        nonlocal opened
         last = found.superblock
         admit(last)
-        # In a thread: a passphrase takes a while, on purpose.
-        lineage: Lineage = await environment.call_in_thread(unlock, found, names, source)
+        # In a thread: a passphrase takes a while, on purpose. Once is enough, else an owner
+        # that is busy would always be faster.
+        lineage = await environment.call_in_thread(unlock, found, names, source, opened)
+        opened = lineage
         note = last.journal
         if note is not None and (journal is None or journal.epoch < note.epoch):
             if not accept_loss:
@@ -77,10 +84,15 @@ async def claim(
         )
         return ours, lineage
 
+    epochs: set[int] = set()
     for _ in range(_TRIES):
         is_fresh = found is None
         try:
-            ours, lineage = await following(found or await current(store, names))
+            found = found or await current(store, names)
+            epochs.add(found.superblock.epoch)
+            if len(epochs) > _RIVALS:
+                break
+            ours, lineage = await following(found)
         except (ExportUnavailable, Corrupt):
             # Others may have had the volume meanwhile, and its journal: an old superblock
             # must not have that one put away.

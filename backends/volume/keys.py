@@ -121,6 +121,10 @@ class Crypt(_Secret):
         # Frames of one object are opened one by one; its keys are derived once.
         self._derived = lru_cache(maxsize=64)(self._derive)
 
+    def as_source(self) -> KeySource:
+        """The volume's key as what opens the keys of its ancestors."""
+        return KeySource.from_volume_key(self._key)
+
     def object(
         self, kind: int, epoch: int, position: int, number: int, writer: bytes = NO_WRITER
     ) -> ObjectCrypt:

@@ -127,12 +127,15 @@ async def is_highest(store: IObjectStore, names: Names, generation: int) -> bool
     return all(names.parse_sb(one.key) is None for one in higher)
 
 
-def unlock(found: Found, names: Names, source: KeySource | None) -> Lineage:
+def unlock(
+    found: Found, names: Names, source: KeySource | None, opened: Lineage | None = None
+) -> Lineage:
     """
     The volume and its ancestors, with their keys.
 
     Args:
         source: what the operator gave to open it; None for nothing.
+        opened: what an earlier superblock of the volume led to; saves deriving its key again.
 
     Raises:
         KeyRefused: it does not open the volume.
@@ -147,10 +150,13 @@ def unlock(found: Found, names: Names, source: KeySource | None) -> Lineage:
                 f"{names.sb_prefix}: the volume is encrypted, expected a key_file"
                 " or passphrase_file"
             )
-        key = unwrap_any(superblock.wraps, source, names.sb(superblock.generation))
-        crypt = Crypt(key, superblock.volume)
+        if opened is not None:
+            crypt = opened.own.crypt
+        if crypt is None or crypt.volume != superblock.volume:
+            key = unwrap_any(superblock.wraps, source, names.sb(superblock.generation))
+            crypt = Crypt(key, superblock.volume)
         verify(found.body, crypt, names.sb(superblock.generation))
-        own = KeySource.from_volume_key(key)
+        own = crypt.as_source()
     elif source is not None:
         raise ExportUnavailable(
             f"{names.sb_prefix}: a key was given, and the volume is not encrypted"

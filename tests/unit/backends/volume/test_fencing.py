@@ -7,11 +7,15 @@ from twisted.internet.defer import Deferred
 
 from backends.objects.contract import Transient
 from backends.objects.memory import MemoryStore
+from backends.volume import keys, superblocks
+from backends.volume.authority import Authority
 from backends.volume.claiming import claim
+from backends.volume.condition import Condition
 from backends.volume.creating import create
 from backends.volume.fencing import Log
 from backends.volume.header import Codec, Extent, Kind, decode
 from backends.volume.journal_standing import NotCurrent, Standing
+from backends.volume.keys import KeySource
 from backends.volume.names import Names
 from backends.volume.sealing import seal
 from backends.volume.superblocks import current
@@ -121,6 +125,51 @@ def test_a_claim_that_loses_every_race_gives_up():
         bench.store.held.append(told)
         bench.store.answer()
     assert tired[0].check(ExportBusy)
+
+
+def test_an_owner_that_is_busy_loses_its_volume_all_the_same():
+    """However often its next superblock was faster: nobody else took the volume over."""
+    bench = Bench()
+    superblock, lineage = bench.run(bench.claiming())
+    crypt = lineage.own.crypt
+    environment = bench.host.environment
+    owner = Authority(bench.store, NAMES, crypt, superblock, Condition(), environment)
+    bench.store.holds.add("put")
+    taking = bench.start(bench.claiming())
+    for _ in range(50):
+        told = bench.store.held.pop()
+        bench.store.holds.clear()
+        bench.run(owner.advance())
+        bench.store.holds.add("put")
+        bench.store.held.append(told)
+        bench.store.answer()
+        assert not taking
+    bench.store.answer_all()
+    assert taking[0][0].epoch == superblock.epoch + 1
+
+
+def test_a_key_is_unwrapped_once_however_often_a_claim_begins_again(monkeypatch):
+    """A passphrase takes a while: whoever takes over would be slower than any busy owner."""
+    bench = Bench()
+    source = KeySource.from_key_file(bytes(range(32)))
+    names = Names("secret")
+    bench.run(create(bench.store, "secret", MIB, bench.host.environment, source=source))
+    unwrapped = []
+
+    def unwrap_any(*arguments):
+        unwrapped.append(arguments)
+        return keys.unwrap_any(*arguments)
+
+    monkeypatch.setattr(superblocks, "unwrap_any", unwrap_any)
+    environment = bench.host.environment
+    bench.store.holds.add("put")
+    first = bench.start(claim(bench.store, names, environment, source, None, False))
+    second = bench.start(claim(bench.store, names, environment, source, None, False))
+    bench.store.answer(1)
+    bench.store.answer(0)
+    bench.store.answer_all()
+    assert (first[0][0].epoch, second[0][0].epoch) == (3, 2)
+    assert len(unwrapped) == 2
 
 
 def test_a_superblock_that_was_read_is_not_read_again():
