@@ -23,6 +23,8 @@ COUNTER, GAUGE, HISTOGRAM, INFO = "counter", "gauge", "histogram", "info"
 
 VERBS = ("put", "get", "head", "list", "delete")
 CODES = ("ok", "not_found", "exists", "refused", "transient", "garbled", "failed")
+#: Of a round of the collector.
+OUTCOMES = ("emptied", "nothing_to_do", "failed")
 
 #: The values of labels; None where they are names in the configuration, or versions.
 LABELS: dict[str, tuple[str, ...] | None] = {
@@ -37,6 +39,7 @@ LABELS: dict[str, tuple[str, ...] | None] = {
     "code": CODES,
     "direction": ("up", "down"),
     "cache": ("memory", "disk"),
+    "outcome": OUTCOMES,
     "version": None,
     "twisted": None,
     "boto3": None,
@@ -224,6 +227,19 @@ VOLUME_OLDEST_DIRTY = Measure(
     "Age of the oldest change that the store does not have: what losing this machine would cost.",
     _EXPORT,
 )
+VOLUME_LIVE = Measure(
+    "volume_live_bytes",
+    GAUGE,
+    "Data that the disk refers to, before compression, with what a clone has from its parent.",
+    _EXPORT,
+)
+VOLUME_DEAD = Measure(
+    "volume_dead_bytes",
+    GAUGE,
+    "Data in the volume's own objects that the disk refers to no more, before compression;"
+    " snapshots may need it.",
+    _EXPORT,
+)
 VOLUME_OBJECTS = Measure("volume_objects", GAUGE, "Objects of data the map knows of.", _EXPORT)
 VOLUME_FENCED = Measure(
     "volume_fenced", GAUGE, "Whether another gateway has taken the volume over, 1 or 0.", _EXPORT
@@ -249,8 +265,24 @@ CACHE_HITS = Measure(
 )
 CACHE_MISSES = Measure("cache_misses", COUNTER, "Frames not found in a cache.", ("export", "cache"))
 CACHE_BYTES = Measure("cache_bytes", GAUGE, "Bytes of data in the memory cache.", _EXPORT)
+GC_RUNS = Measure(
+    "gc_runs", COUNTER, "Rounds of the collector; each empties some objects.", ("export", "outcome")
+)
+GC_BACKLOG = Measure(
+    "gc_backlog_bytes",
+    GAUGE,
+    "The part of the dead bytes that no snapshot may need, when the collector last looked, after"
+    " a checkpoint. It lets some be: see gc_begin.",
+    _EXPORT,
+)
 GC_MOVED = Measure(
     "gc_moved_bytes", COUNTER, "Bytes that the collector moved to free objects.", _EXPORT
+)
+MAP_EXTENTS = Measure(
+    "map_extents", GAUGE, "Extents of the volume's map that are in memory.", _EXPORT
+)
+MAP_MEMORY = Measure(
+    "map_memory_bytes", GAUGE, "Memory of the volume's map, estimated; see map_memory.", _EXPORT
 )
 CRC_ERRORS = Measure(
     "crc_errors", COUNTER, "Objects found damaged or missing while reading.", _EXPORT
@@ -271,6 +303,8 @@ STORAGE = (
     VOLUME_SIZE,
     VOLUME_DIRTY,
     VOLUME_OLDEST_DIRTY,
+    VOLUME_LIVE,
+    VOLUME_DEAD,
     VOLUME_OBJECTS,
     VOLUME_FENCED,
     VOLUME_FAILED,
@@ -280,7 +314,11 @@ STORAGE = (
     CACHE_HITS,
     CACHE_MISSES,
     CACHE_BYTES,
+    GC_RUNS,
+    GC_BACKLOG,
     GC_MOVED,
+    MAP_EXTENTS,
+    MAP_MEMORY,
     CRC_ERRORS,
     ZERO_AVOIDED,
 )

@@ -34,11 +34,14 @@ from backends.volume.units import SECTOR
 from backends.volume.values import DATA, data, kind
 from backends.volume.values import index as index_of
 from backends.volume.values import sector as sector_of
-from backends.volume.victims import Thresholds, victims
+from backends.volume.victims import Thresholds, collectable, victims
 from gateway.errors import Closed, Fenced, StorageError, Unavailable
 
 #: Entries of the table looked at before others have their turn.
 _ENTRIES = 1000
+
+#: What rounds come to, in `Collector.rounds`.
+_EMPTIED, _NOTHING, _FAILED = range(3)
 
 #: Sectors of a hole that are compared with the map at a time: 1 GiB.
 _SPAN = 1 << 21
@@ -72,6 +75,9 @@ class Collector:
     Attributes:
         turn: of a round; nothing is moved while somebody else has it.
         moved: bytes moved since the volume was attached.
+        rounds: since then: those that emptied objects, that found nothing to do, that failed.
+        backlog: bytes of dead data that could be freed, when a round last began; None
+            until one has.
     """
 
     _log = Logger()
@@ -102,6 +108,8 @@ class Collector:
         self._working = False
         self._stopped = False
         self.moved = 0
+        self.rounds = [0, 0, 0]
+        self.backlog: int | None = None
 
     def consider(self) -> None:
         """Begin to work if there is anything to do; called after each checkpoint."""
@@ -144,16 +152,21 @@ class Collector:
             self._log.failure("collecting failed", failure)
 
     async def _round(self, running: bool) -> int:
+        emptied, came_to = 0, _FAILED
         async with self.turn:
-            chosen = await self._choose(running)
-            if not chosen or self._stopped:
-                return 0
-            # What is being read is not deleted, also when it dies meanwhile.
-            sources = [self._stored.source(index) for index in chosen]
-            with self._fetcher.keeping(sources):
-                await self._empty(chosen)
-            await self._checkpointer.checkpoint()
-            return len(chosen)
+            try:
+                chosen = await self._choose(running)
+                if chosen and not self._stopped:
+                    # What is being read is not deleted, also when it dies meanwhile.
+                    sources = [self._stored.source(index) for index in chosen]
+                    with self._fetcher.keeping(sources):
+                        await self._empty(chosen)
+                    await self._checkpointer.checkpoint()
+                    emptied = len(chosen)
+                came_to = _EMPTIED if emptied else _NOTHING
+            finally:
+                self.rounds[came_to] += 1
+        return emptied
 
     async def _empty(self, chosen: list[int]) -> None:
         """Move everything that is still true out of some objects."""
@@ -179,20 +192,27 @@ class Collector:
         root = self._authority.superblock.checkpoint
         if root is None:
             return []
-        entries = []
+        entries, dead = [], 0
+        newest = self._newest_version()
         for number, one in enumerate(self._stored.objects.items()):
             entries.append(one)
+            if collectable(one[1], newest):
+                dead += one[1].sectors - one[1].live
             if number % _ENTRIES == _ENTRIES - 1:
                 await deferLater(self._environment.clock, 0)
-        newest = self._checkpointer.newest()
+        self.backlog = dead * SECTOR
         chosen = victims(
             entries,
-            None if newest is None else newest.version,
+            self._newest_version(),
             root.version,
             running,
             self._thresholds,
         )
         return [index for index in chosen if index in self._stored.objects]
+
+    def _newest_version(self) -> int | None:
+        newest = self._checkpointer.newest()
+        return None if newest is None else newest.version
 
     def _oldest_data(self) -> int:
         """The birth of the oldest object that holds data, live or not: holes may hide it."""

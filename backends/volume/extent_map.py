@@ -159,6 +159,11 @@ class ExtentMap(Paged[Page]):
         return pages + self.directory.memory
 
     @property
+    def extents(self) -> int:
+        """Runs of the pages in memory, those of one value included."""
+        return self._runs
+
+    @property
     def dirty_memory(self) -> int:
         """Bytes of pages that cannot be forgotten, estimated."""
         return self._dirty_runs * RUN_BYTES + len(self._dirty) * PAGE_OVERHEAD

@@ -12,6 +12,7 @@ from backends.objects.counting import BOUNDS, Counters
 from backends.volume.attachment import Attachment
 from backends.volume.disk_cache import DiskCache
 from backends.volume.frame_cache import FrameCache
+from backends.volume.units import SECTOR
 from gateway import measures as m
 from gateway.errors import Closed, Fenced
 from gateway.measures import Buckets, IMeasured, Sample
@@ -61,10 +62,19 @@ def _volume(parts: Attachment) -> Iterator[Sample]:
     yield Sample(m.VOLUME_SIZE, parts.size)
     yield Sample(m.VOLUME_DIRTY, parts.recent.held)
     yield Sample(m.VOLUME_OLDEST_DIRTY, committer.oldest)
+    live, dead = parts.stored.objects.shares()
+    yield Sample(m.VOLUME_LIVE, live * SECTOR)
+    yield Sample(m.VOLUME_DEAD, dead * SECTOR)
     yield Sample(m.VOLUME_OBJECTS, len(parts.stored.objects))
     yield Sample(m.VOLUME_FENCED, int(isinstance(failure, Fenced)))
     yield Sample(m.VOLUME_FAILED, int(failure is not None and not isinstance(failure, Closed)))
+    for outcome, number in zip(m.OUTCOMES, parts.collector.rounds, strict=True):
+        yield Sample(m.GC_RUNS, number, (outcome,))
+    if parts.collector.backlog is not None:
+        yield Sample(m.GC_BACKLOG, parts.collector.backlog)
     yield Sample(m.GC_MOVED, parts.collector.moved)
+    yield Sample(m.MAP_EXTENTS, parts.stored.map.extents)
+    yield Sample(m.MAP_MEMORY, parts.stored.map.memory)
     yield Sample(m.CRC_ERRORS, parts.fetcher.damaged)
     yield Sample(m.ZERO_AVOIDED, parts.writer.zeroes)
     flushed = committer.last_flush

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import compress
 from typing import Protocol
 
 from backends.volume.directory import Need, SliceRef
@@ -123,7 +124,7 @@ class TablePage:
         stored_changes: how many of them are in the slice that was committed last.
     """
 
-    __slots__ = (*_NAMES, "changes", "count", "stored_changes")
+    __slots__ = (*_NAMES, "_shares", "changes", "count", "stored_changes")
 
     kind: array[int]
     carries: array[int]
@@ -142,6 +143,8 @@ class TablePage:
         self.count = 0
         self.changes = 0
         self.stored_changes = 0
+        #: Of how many changes, and the sums.
+        self._shares = (-1, 0, 0)
 
     def __getitem__(self, slot: int) -> Entry:
         entry = Entry(*(getattr(self, name)[slot] for name in Entry.__dataclass_fields__))
@@ -152,6 +155,19 @@ class TablePage:
     def __setitem__(self, slot: int, entry: Entry) -> None:
         for name in _NAMES:
             getattr(self, name)[slot] = int(getattr(entry, name))
+
+    def shares(self) -> tuple[int, int]:
+        """As `ObjectTable.shares`, of this page."""
+        changes, live, dead = self._shares
+        if changes != self.changes:
+            # What was dropped leaves its numbers behind.
+            live = sum(compress(self.live, self.kind))
+            own: Iterable[int] = self.kind
+            if any(self.volume):
+                own = [k and not v for k, v in zip(self.kind, self.volume, strict=True)]
+            dead = sum(compress(self.sectors, own)) - sum(compress(self.live, own))
+            self._shares = self.changes, live, dead
+        return live, dead
 
     def encoded(self) -> bytes:
         """Number of entries, their slots, and the columns; little-endian."""
@@ -237,6 +253,21 @@ class ObjectTable:
 
     def __len__(self) -> int:
         return sum(page.count for page in self.pages.values())
+
+    def shares(self) -> tuple[int, int]:
+        """
+        Only pages that changed since the last time are summed up.
+
+        Returns:
+            Sectors that the head refers to, those of ancestors included, and sectors of the
+            volume's own objects that it does not refer to. Not for containers.
+        """
+        live = dead = 0
+        for page in self.pages.values():
+            lives, dies = page.shares()
+            live += lives
+            dead += dies
+        return live, dead
 
     def __contains__(self, index: int) -> bool:
         page = self.pages.get(index >> _SHIFT)

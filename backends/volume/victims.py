@@ -62,6 +62,12 @@ class Candidate(Protocol):
     def held_by(self) -> int: ...
 
 
+def collectable(entry: Candidate, newest_snapshot: int | None) -> bool:
+    """Whether freeing what is dead in an object is for the collector of this volume, and of use."""
+    oldest = 0 if newest_snapshot is None else newest_snapshot + 1
+    return not entry.volume and entry.held_by == NOBODY and entry.birth >= oldest
+
+
 def victims(
     entries: Iterable[tuple[int, Candidate]],
     newest_snapshot: int | None,
@@ -90,7 +96,6 @@ def victims(
     """
     limits = thresholds or Thresholds()
     small_sectors = limits.small // SECTOR
-    oldest = 0 if newest_snapshot is None else newest_snapshot + 1
     total = live = 0
     first_data = checkpoint + 1
     sparse: list[tuple[float, int]] = []
@@ -99,7 +104,7 @@ def victims(
     for index, entry in entries:
         if entry.sectors and entry.birth < first_data:
             first_data = entry.birth
-        if entry.volume or entry.held_by != NOBODY or entry.birth < oldest:
+        if not collectable(entry, newest_snapshot):
             continue
         total += entry.sectors
         live += entry.live

@@ -105,6 +105,8 @@ export function facts(exported) {
   add("Dirty", "volume_dirty_bytes", words.bytes);
   add("Oldest unstored", "volume_oldest_dirty_seconds", words.seconds);
   add("Last flush", "last_flush_timestamp_seconds", words.moment);
+  add("Live data", "volume_live_bytes", words.bytes);
+  add("Dead data", "volume_dead_bytes", words.bytes);
   add("Objects of data", "volume_objects", words.count);
   for (const [cache, term] of [["memory", "Hits in memory"], ["disk", "Hits in the disk cache"]]) {
     if (storage.cache_hits?.[cache] !== undefined) {
@@ -116,6 +118,7 @@ export function facts(exported) {
   add("Journal", "journal_failed", (failed) => (failed ? "given up" : "in use"));
   add("Zeroes not sent", "zero_bytes_avoided", words.bytes);
   add("Moved by the collector", "gc_moved_bytes", words.bytes);
+  add("Map in memory", "map_memory_bytes", words.bytes);
   add("Damaged objects", "crc_errors", words.count);
   for (const [error, number] of Object.entries(exported.errors)) {
     terms.push([`Answered ${error.replaceAll("_", " ")}`, words.count(number)]);

@@ -91,6 +91,65 @@ def test_zeroes_that_cost_nothing_are_counted(lab):
     assert lab.value(m.ZERO_AVOIDED) == 65536 + MIB
 
 
+def test_what_is_dead_and_what_of_it_can_be_freed(lab):
+    """
+    What a snapshot needs is dead for the disk, and not for the collector.
+    """
+    half = [(number * 65536, b"x" * 65536) for number in range(16)]
+    for offset, data in half:
+        lab.volume.write(offset, data, False)
+    lab.host.settle(lab.volume.checkpoint())
+    assert (lab.value(m.VOLUME_LIVE), lab.value(m.VOLUME_DEAD)) == (MIB, 0)
+    lab.host.settle(lab.volume.snapshots.take("monday"))
+    for offset, _ in half[:8]:
+        lab.volume.write(offset, b"y" * 65536, False)
+    lab.host.settle(lab.volume.checkpoint())
+    assert (lab.value(m.VOLUME_LIVE), lab.value(m.VOLUME_DEAD)) == (MIB, MIB // 2)
+    assert lab.value(m.GC_BACKLOG) == 0
+    assert lab.value(m.GC_RUNS, "emptied") == 0
+    idle = lab.value(m.GC_RUNS, "nothing_to_do")
+    assert idle > 0
+    for offset, _ in half[:6]:
+        lab.volume.write(offset, b"z" * 65536, False)
+    lab.host.settle(lab.volume.checkpoint())
+    lab.host.settle(lab.volume.collect())
+    assert lab.value(m.GC_RUNS, "emptied") == 1
+    assert lab.value(m.GC_BACKLOG) == 0
+    assert lab.value(m.GC_MOVED) == MIB // 8
+
+
+def test_a_round_that_fails_is_counted_and_leaves_its_backlog(lab):
+    """
+    A collector that cannot work is seen, by what it does not free.
+    """
+    lab.volume.write(0, b"x" * MIB, False)
+    lab.host.settle(lab.volume.checkpoint())
+    assert lab.value(m.GC_BACKLOG) == 0
+    lab.volume.write(0, b"y" * (MIB - 4096), False)
+    lab.host.settle(lab.volume.flush())
+    lab.volume.parts.fetcher.header = refusing
+    lab.host.settle(lab.volume.checkpoint())
+    assert lab.value(m.GC_RUNS, "failed") == 1
+    assert lab.value(m.GC_BACKLOG) == MIB - 4096
+
+
+async def refusing(source):
+    """In the place of a store that is away."""
+    raise Unavailable("away")
+
+
+def test_the_map_tells_how_large_it_is(lab):
+    """
+    Each extent is one, and memory follows.
+    """
+    before = lab.value(m.MAP_MEMORY)
+    for number in range(8):
+        lab.volume.write(2 * number * 4096, b"x" * 4096, False)
+    lab.host.settle(lab.volume.checkpoint())
+    assert lab.value(m.MAP_EXTENTS) == 16
+    assert lab.value(m.MAP_MEMORY) > before
+
+
 @pytest.mark.parametrize(
     ("failure", "fenced", "failed", "trouble"),
     [

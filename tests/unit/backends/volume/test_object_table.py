@@ -81,6 +81,29 @@ STEPS = st.lists(
 
 @settings(deadline=None, derandomize=True)
 @given(STEPS)
+def test_what_is_live_and_dead_adds_up(steps: list[tuple[str, int, int]]) -> None:
+    """Sums that are remembered are those of the entries, whatever changed since."""
+    model = Model()
+    model.table.add(entry(live=9, volume=1), 3 * TABLE_PAGE)
+    dropped = model.table.add(entry(live=7), 3 * TABLE_PAGE + 1)
+    for number, (what, first, second) in enumerate(steps):
+        if number == 2:
+            model.table.drop(dropped)
+        if what == "write":
+            model.write(first, second)
+        elif what == "snapshot":
+            model.snapshot()
+        else:
+            model.delete(first)
+        entries = [entry for _, entry in model.table.items()]
+        assert model.table.shares() == (
+            sum(entry.live for entry in entries),
+            sum(entry.sectors - entry.live for entry in entries if not entry.volume),
+        )
+
+
+@settings(deadline=None, derandomize=True)
+@given(STEPS)
 def test_an_object_is_free_exactly_when_nobody_refers_to_it(
     steps: list[tuple[str, int, int]],
 ) -> None:
