@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import attrs
 
@@ -17,6 +16,7 @@ from backends.volume.names import Names
 from backends.volume.superblock import Superblock
 from backends.volume.superblocks import Found, current, is_highest, unlock
 from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
+from gateway.moments import moment
 
 #: Others may be taking the volume over at the same time; so many of them we let go first.
 _RIVALS = 5
@@ -113,7 +113,7 @@ async def claim(
 def _owed(superblock: Superblock, names: Names) -> str:
     note = superblock.journal
     assert note is not None
-    since = datetime.fromtimestamp(note.since_ms / 1000, UTC).isoformat(" ", "seconds")
+    since = moment(note.since_ms / 1000)
     return (
         f"{names.sb_prefix}: what was written since {since} may be in the journal of host"
         f" {note.host!r} alone. Open the volume there, or set"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from backends.volume.processes import Process, is_alive
 from backends.volume.superblock import Superblock
 from gateway.errors import ExportBusy
 from gateway.info import SnapshotInfo
 from gateway.maintenance import Owner, VolumeDescription
+from gateway.moments import moment
 
 
 def owner_of(superblock: Superblock, here: Process) -> Owner | None:
@@ -80,7 +80,7 @@ def admission(where: str, here: Process, take_over: bool) -> Callable[[Superbloc
             return
         if owner is None:
             raise ExportBusy(f"{where}: somebody holds it open (epoch {last.epoch})")
-        since = datetime.fromtimestamp(owner.since, UTC).isoformat(" ", "seconds")
+        since = moment(owner.since)
         known = "" if owner.alive else "; whether that still runs cannot be told from here"
         raise ExportBusy(
             f"{where}: process {owner.process} on {owner.host} holds it open since {since}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import attrs
 
 from backends.volume.journal_records import Record
 from backends.volume.units import SECTOR
+from gateway.moments import moment
 
 #: Ranges that a text names one by one.
 NAMED = 64
@@ -86,7 +86,7 @@ def describe(loss: Loss) -> str:
     return (
         f"{count} records are lost ({loss.first} to {loss.last}, of epoch {epochs}):"
         f" {loss.data_bytes} bytes written and {loss.cleared_bytes} bytes zeroed or trimmed"
-        f" from {_time(loss.since)} to {_time(loss.until)}, in sectors {named}"
+        f" from {moment(loss.since / 1000)} to {moment(loss.until / 1000)}, in sectors {named}"
     )
 
 
@@ -99,8 +99,3 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((sector, sectors))
     return merged
-
-
-def _time(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(sep=" ", timespec="milliseconds")

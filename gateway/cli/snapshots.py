@@ -14,7 +14,8 @@ from gateway.cli.address import is_url
 from gateway.cli.asking import confirm
 from gateway.cli.done import Done
 from gateway.cli.session import Session
-from gateway.cli.texts import moment, size, table
+from gateway.cli.texts import size, table
+from gateway.moments import moment
 
 
 def add(kinds: Any) -> None:

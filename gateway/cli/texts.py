@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -13,11 +12,6 @@ def size(count: int) -> str:
     unit = min(max(count.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
     number = f"{count / (1 << 10 * unit):.1f}".removesuffix(".0")
     return f"{number} {_UNITS[unit]}"
-
-
-def moment(seconds: float) -> str:
-    """Seconds since 1970 as date and time, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 def plural(count: int, what: str) -> str:

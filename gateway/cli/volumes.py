@@ -15,9 +15,10 @@ from gateway.cli.asking import confirm
 from gateway.cli.done import Done
 from gateway.cli.exits import Failure, wrong
 from gateway.cli.session import Session
-from gateway.cli.texts import moment, plural, size, table
+from gateway.cli.texts import plural, size, table
 from gateway.errors import ExportUnavailable, UnknownExport
 from gateway.maintenance import Owner, VolumeDescription
+from gateway.moments import moment
 
 
 def add(kinds: Any) -> None:
@@ -309,5 +310,5 @@ def _plain(key: str, value: Any) -> str:
     if key == "created":
         return moment(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+        value = ", ".join(map(str, value))
+    return str(value) or "-"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from backends.volume.directory import SliceRef
 from backends.volume.header import Extent, Header
@@ -26,6 +25,7 @@ from backends.volume.superblock import Snapshot
 from backends.volume.turns import each
 from gateway.errors import Corrupt
 from gateway.maintenance import Progress, Severity
+from gateway.moments import moment
 
 
 class Inspector:
@@ -321,7 +321,7 @@ class Inspector:
     def _tell_journal(self) -> None:
         note = self._view.superblock.journal
         if note is not None:
-            since = datetime.fromtimestamp(note.since_ms / 1000, UTC).isoformat(" ", "seconds")
+            since = moment(note.since_ms / 1000)
             self._findings.add(
                 Severity.NOTE,
                 self._view.names.sb(self._view.superblock.generation),

@@ -248,7 +248,7 @@ def test_a_loss_is_told_exactly():
     records[2] = replace(records[2], sector=100, epoch=4, milliseconds=61_000)
     assert describe(sum_up(records)) == (
         "3 records are lost (1 to 3, of epoch 3, 4): 1024 bytes written and 6144 bytes zeroed or"
-        " trimmed from 1970-01-01 00:00:01.000+00:00 to 1970-01-01 00:01:01.000+00:00,"
+        " trimmed from 1970-01-01 00:00:01Z to 1970-01-01 00:01:01Z,"
         " in sectors 40-47, 100-103"
     )
     assert describe(sum_up([])) == "no records are lost"

@@ -221,12 +221,15 @@ def test_each_command_asks_for_one_thing_and_says_what_was_done(
 
 def test_info_shows_every_fact(gateway: Gateway, run: Run) -> None:
     """Also those that a later gateway may add."""
-    gateway.expect(200, {**EXPORT, "facts": {"live_bytes": 3 << 29, "new": "x", "objects": 7}})
+    gateway.expect(
+        200, {**EXPORT, "facts": {"live_bytes": 3 << 29, "new": "x", "objects": 7, "failure": ""}}
+    )
     _, out, _ = run("volume", "info", "vm")
     lines = dict(line.split(None, 1) for line in out.splitlines() if len(line.split()) > 1)
     assert lines["size"] == "10 GiB (10737418240 bytes)"
     assert lines["live_bytes"] == "1.5 GiB (1610612736 bytes)"
     assert (lines["new"], lines["objects"], lines["read_only"]) == ("x", "7", "no")
+    assert lines["failure"] == "-"
 
 
 def test_deleting_answers_nothing_and_says_what_it_was(gateway: Gateway, run: Run) -> None:
