@@ -93,15 +93,17 @@ def socket_path(given: Namespace) -> str:
     """
     Where the gateway's socket would be.
 
-    Without ``config`` and ``socket``, it is that of a gateway that was started
-    here without a configuration. Of the file only ``[gateway]`` counts.
+    A file tells where its gateway has it, whatever else is kept elsewhere: of
+    the file only ``[gateway]`` counts. Without one, ``state_dir`` tells, or else it is that of a
+    gateway that was started here without a configuration.
 
     Raises:
         ConfigurationError: the file does not tell.
     """
     if given.socket is not None:
         return str(given.socket)
-    return os.path.join(_state_dir(given), SOCKET)
+    told = given.state_dir if given.config is None else None
+    return os.path.join(told or _state_dir(given), SOCKET)
 
 
 def state_dir(given: Namespace) -> str:
@@ -226,7 +228,7 @@ def _name(name: str, given: Namespace, providers: Providers) -> Address:
     document.sections[found[name]].update(options)
     spec = ExportSections(sections, providers, True).export(found[name], name)
     if spec is None or sections.problems:
-        raise ConfigurationError(sections.problems)
+        raise _mistakes(document, sections.problems, providers)
     if not IVolumeStorage.providedBy(spec.provider):
         raise not_a_volume(name, "its storage is no volume")
     state_dir = given.state_dir or _state_dir(given)
@@ -252,8 +254,19 @@ def _document(given: Namespace, providers: Providers) -> ini.Document:
         return embedded.document(os.path.abspath(EMBEDDED_DATA_DIR))
     document, problems = ini.load(given.config)
     if problems:
-        raise ConfigurationError(problems)
+        raise _mistakes(document, problems, providers)
     return document
+
+
+def _mistakes(
+    document: ini.Document, problems: list[str], providers: Providers
+) -> ConfigurationError:
+    """All that is wrong with a file, once some of it matters: nobody mends it line by line."""
+    try:
+        validation.check(document, problems, providers=providers, look_at_storage=False)
+    except ConfigurationError as every:
+        return every
+    return ConfigurationError(problems)
 
 
 def _own_state_dir() -> str:
@@ -264,12 +277,12 @@ def _own_state_dir() -> str:
 def _state_dir(given: Namespace) -> str:
     if given.config is None:
         return EMBEDDED_DATA_DIR
-    document, _ = ini.load(given.config)
+    document, problems = ini.load(given.config)
     found: GatewaySettings | None = GatewaySettings()
     if "gateway" in document.sections:
         sections = Sections(document, [])
         found = sections.read(GatewaySettings, "gateway")
         if found is None:
-            raise ConfigurationError(sections.problems)
+            raise _mistakes(document, problems + sections.problems, Providers())
     assert found is not None
     return found.directory(document.base)

@@ -71,8 +71,9 @@ class Client:
             return f"{self._path}: permission denied; only the gateway's own user may ask"
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             return (
-                f"{self._path}: no gateway listens there; does it run, does it serve volumes, and"
-                " is this its state_dir?"
+                f"{self._path}: no gateway listens there; if one runs and serves volumes, expected"
+                " its configuration as --config FILE, its state_dir as --state-dir DIRECTORY, or"
+                " its admin.sock as --socket PATH"
             )
         return f"{self._path}: {error.strerror or error}"
 

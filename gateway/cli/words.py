@@ -69,7 +69,8 @@ def common(parser: ArgumentParser, path: Any = None, flag: Any = False) -> None:
         "--state-dir",
         metavar="DIRECTORY",
         default=path,
-        help="for journals and what is known of stores, instead of the configuration's",
+        help="for journals and what is known of stores, instead of the configuration's; without"
+        " --config, also where the gateway's admin.sock is looked for",
     )
     parser.add_argument(
         "--json", action="store_true", default=flag, help="answer as JSON, errors as well"

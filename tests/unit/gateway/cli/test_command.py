@@ -313,11 +313,15 @@ def test_without_a_gateway_it_says_where_it_looked(
         ("[gateway]\nstate_dir = s\n[oops]\n", ["-c", str(config)], f"{directory}/s/admin.sock"),
         ("[gateway]\nstate_dir = /s\n", ["--config=gw.ini"], "/s/admin.sock"),
         ("", [], "nbdgateway-data/admin.sock"),
+        ("", ["--state-dir", "t"], "t/admin.sock"),
+        ("", ["-c", "gw.ini", "--state-dir", "t"], f"{directory}/nbdgateway-state/admin.sock"),
         ("", ["--socket", "x"], "x"),
     ):
         config.write_text(text)
         assert main([*words, "exports"]) == 5
-        assert capsys.readouterr().err.startswith(f"nbdgateway: {where}: no gateway listens there")
+        said = capsys.readouterr().err
+        assert said.startswith(f"nbdgateway: {where}: no gateway listens there")
+        assert all(option in said for option in ("--config", "--state-dir", "--socket"))
         assert main(["exports", *words]) == 5
         capsys.readouterr()
     assert main(["--socket", "x" * 200, "exports"]) == 5
@@ -340,13 +344,41 @@ def test_a_socket_of_another_user_is_told_as_such(
 def test_a_configuration_with_mistakes_is_status_2(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Those that matter here, with their lines."""
+    """All of them with their lines as soon as one matters, whatever the command."""
     config = directory / "gw.ini"
-    config.write_text("[gateway]\nstatedir = x\n")
-    assert main(["-c", str(config), "exports"]) == 2
-    assert f'{config}:2: [gateway] statedir: unknown key, did you mean "state_dir"' in (
-        capsys.readouterr().err
+    config.write_text(
+        "[gateway]\nstatedir = x\noops\n[listen:a]\nprotocol = nbdd\nendpoint = tcp:1\n"
+        f"[export:vm]\nprovider = directory\npath = {directory}/s\nprefix = vm\nsize = much\n"
     )
+    for words in (
+        ["exports"],
+        ["volume", "list"],
+        ["volume", "info", "vm"],
+        ["snapshot", "create", "vm"],
+        ["check", "vm"],
+        ["config", "check"],
+        ["config", "show"],
+    ):
+        assert main(["-c", str(config), *words]) == 2
+        said = capsys.readouterr().err.removeprefix("nbdgateway: ").splitlines()
+        assert len(said) == 4
+        assert said[0].startswith(f'{config}:2: [gateway] statedir: unknown key, did you mean "')
+        assert said[1].startswith(f"{config}:3: got ")
+        assert said[2].startswith(f"{config}:5: [listen:a] protocol: got ")
+        assert said[3].startswith(f"{config}:11: [export:vm] size: got ")
+
+
+def test_a_mistake_that_does_not_matter_is_no_hindrance(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A volume can be looked after while another section is being written."""
+    config = directory / "gw.ini"
+    config.write_text(
+        f"[export:vm]\nprovider = directory\npath = {directory}/s\nprefix = vm\nsize = 1M\n"
+        "[export:next]\nprovider = directory\n"
+    )
+    assert main(["-c", str(config), "volume", "create", "vm"]) == 0
+    assert "is made" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
