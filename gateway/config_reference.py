@@ -13,11 +13,14 @@ from gateway.config import ExportSettings, GatewaySettings, ListenSettings
 from gateway.providers import BUILT_IN, Providers
 from gateway.settings import size
 
-_INTRODUCTION = """\
+_HEAD = """\
 <!-- Made by `python -m gateway.config_reference`; not to be changed by hand. -->
 
 # The configuration file
+"""
 
+#: What holds for the whole file; paragraphs and a list in Markdown.
+FORM = """\
 `twistd nbdgateway --config FILE` reads an INI file in UTF-8. The whole file is
 checked before anything is started, and every mistake is reported at once, with
 its line; `--check` does only that. Sections and keys that are not on this page
@@ -40,54 +43,86 @@ store. The keys of the provider come in the same section.
 """
 
 
-def page() -> str:
-    """The page in Markdown."""
-    parts = [
-        _INTRODUCTION,
-        "## `[gateway]`\n",
-        _table(GatewaySettings),
-        "## `[listen:NAME]`\n",
-        "One section per listener; the name is free.\n",
-        _table(ListenSettings),
-        "## `[export:NAME]`\n",
-        _EXPORTS,
-        _table(ExportSettings),
-    ]
+@attrs.frozen
+class Section:
+    """
+    A part of the file.
+
+    Attributes:
+        heading: ``[gateway]``, or what makes a provider's keys count.
+        text: about it; may be empty.
+        keys: the class that reads it.
+        inner: it is a part of the section above.
+    """
+
+    heading: str
+    text: str
+    keys: type
+    inner: bool = False
+
+
+def sections() -> Iterator[Section]:
+    """All parts of the file, those of the built-in providers behind the exports."""
+    yield Section("[gateway]", "", GatewaySettings)
+    yield Section("[listen:NAME]", "One section per listener; the name is free.\n", ListenSettings)
+    yield Section("[export:NAME]", _EXPORTS, ExportSettings)
     providers = Providers(plugins=())
     for name in sorted(BUILT_IN):
-        parts += [f"### `provider = {name}`\n", _table(providers.get(name).settings)]
+        yield Section(f"provider = {name}", "", providers.get(name).settings, inner=True)
+
+
+def page() -> str:
+    """The page in Markdown."""
+    parts = [_HEAD, FORM]
+    for section in sections():
+        parts.append(f"{'###' if section.inner else '##'} `{section.heading}`\n")
+        parts += [section.text] if section.text else []
+        parts.append(_table(section.keys))
     return "\n".join(parts)
 
 
 def _table(settings_class: type) -> str:
-    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
-    rows += [f"| {' | '.join(row)} |" for row in _rows(settings_class)]
-    return "\n".join(rows) + "\n"
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for row in rows(settings_class):
+        default = f"`{row.default}`" if row.default and not row.special else row.default
+        cells = (f"`{row.key}`", _cell(row.value), default, _cell(row.meaning))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
-def _rows(settings_class: Any) -> Iterator[tuple[str, str, str, str]]:
+@attrs.frozen
+class Row:
+    """
+    A key.
+
+    Attributes:
+        value: what it may be.
+        default: as it would stand in the file, or if ``special`` a word about it.
+        meaning: may mark what is typed by grave accents.
+    """
+
+    key: str
+    value: str
+    default: str
+    special: bool
+    meaning: str
+
+
+def rows(settings_class: Any) -> Iterator[Row]:
+    """The keys that a class reads."""
     for field in attrs.fields(settings_class):
         convert = field.metadata["convert"]
         value = " ".join((convert.__doc__ or "").strip().split("\n\n")[0].split())
-        yield (
-            f"`{field.name}`",
-            _cell(value),
-            _default(field),
-            _cell(field.metadata["doc"]),
-        )
+        default, special = default_text(field), False
+        if field.metadata["named"]:
+            default, special = "the name", True
+        elif field.default is attrs.NOTHING:
+            default, special = "required", True
+        yield Row(field.name, value, default, special, field.metadata["doc"])
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _default(field: attrs.Attribute[Any]) -> str:
-    if field.metadata["named"]:
-        return "the name"
-    if field.default is attrs.NOTHING:
-        return "required"
-    value = default_text(field)
-    return f"`{value}`" if value else ""
 
 
 def default_text(field: attrs.Attribute[Any]) -> str:

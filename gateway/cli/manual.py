@@ -30,8 +30,9 @@ def page() -> str:
             "description": "looks after volumes that NBD gateways serve",
         },
     )
+    text = f"{made}\n.SH SEE ALSO\n.BR nbdgateway.ini (5)\n"
     # A line that begins with a dot is a request to troff.
-    return re.sub(r"(?m)^\.(?=[/.])", r"\\&.", str(made))
+    return re.sub(r"(?m)^\.(?=[/.])", r"\\&.", text)
 
 
 if __name__ == "__main__":

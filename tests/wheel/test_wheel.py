@@ -108,7 +108,10 @@ def test_the_wheel_holds_our_packages_and_the_plugin_only(wheel: Path) -> None:
     """Tests and documents stay out of site-packages, and so does twisted's own directory."""
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     manual = [name for name in names if ".data/data/share/man/" in name]
-    assert [name.rpartition("/")[2] for name in manual] == ["nbdgateway.1"]
+    assert [name.partition("/share/man/")[2] for name in sorted(manual)] == [
+        "man1/nbdgateway.1",
+        "man5/nbdgateway.ini.5",
+    ]
     names = [name for name in names if name not in manual]
     assert {name.split("/")[0] for name in names} == {"gateway", "backends", "twisted"}
     assert [name for name in names if name.startswith("twisted/")] == [

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config_template, validation
+from gateway import config_manual, config_template, validation
+from gateway.cli import manual
 from gateway.cli.arguments import build
 from gateway.cli.exits import Exit
 from gateway.cli.main import main
-from gateway.cli.manual import page
+from gateway.config_reference import rows, sections
 
 ROOT = Path(__file__).parents[4]
 
@@ -144,17 +145,39 @@ def _commands(parser, name=""):
             yield from _commands(inner, f"{name} {word}")
 
 
-def test_the_manual_page_is_what_the_code_says():
-    """``python -m gateway.cli.manual > docs/man/nbdgateway.1`` was run."""
-    assert (ROOT / "docs" / "man" / "nbdgateway.1").read_text() == page()
+MANUALS = [
+    ("nbdgateway.1", manual.page, "nbdgateway import"),
+    ("nbdgateway.ini.5", config_manual.page, "flush_deadline"),
+]
 
 
-def test_the_manual_page_is_set_without_complaints():
+@pytest.mark.parametrize(("name", "page", "_"), MANUALS)
+def test_the_manual_pages_are_what_the_code_says(name, page, _):
+    """
+    ``python -m gateway.cli.manual > docs/man/nbdgateway.1`` was run, and
+    ``python -m gateway.config_manual > docs/man/nbdgateway.ini.5``.
+    """
+    assert (ROOT / "docs" / "man" / name).read_text() == page()
+
+
+@pytest.mark.parametrize(("name", "page", "has"), MANUALS)
+def test_the_manual_pages_are_set_without_complaints(name, page, has):
     """By man itself."""
     if shutil.which("man") is None:
+        assert not os.environ.get("NBDGATEWAY_REQUIRE_TOOLS"), "man is not installed"
         pytest.skip("man is not installed")
     done = subprocess.run(
         ["man", "--warnings", "-l", "-"], input=page(), capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "nbdgateway import" in done.stdout
+    assert has in done.stdout
+
+
+def test_every_key_is_in_the_manual_of_the_configuration():
+    """With what it may be and its default."""
+    text = config_manual.page()
+    for section in sections():
+        for row in rows(section.keys):
+            assert f"\n.B {row.key}\n" in text
+    assert ".B max_connections\nA whole number of one or more. Default: \\fB1024\\fR.\n" in text
+    assert ".B provider\nAny non\\-empty text. Required.\n" in text
