@@ -78,6 +78,16 @@ class Copy:
             if self.reached is not None:
                 await self.reached(end)
 
+    async def agrees(self, start: int) -> bool:
+        """
+        Whether the target still has the last piece of what was copied; `run` may follow.
+
+        Another disk of the same name and size would not, nor one that was changed since.
+        """
+        at = max(start - PIECE, 0)
+        ours = await later(self.source.read(at, start - at))
+        return bool(ours == await later(self.target.read(at, start - at)))
+
     async def _copy(self, begin: int, end: int) -> None:
         at = begin
         async with _Crowd() as crowd:

@@ -81,7 +81,9 @@ async def source(text: str, size: int | None, resources: Resources) -> Disk:
         export = await connect(resources.reactor, text)
         return Disk(export, {"uri": text, "size": export.info.size})
     identity = await resources.call_in_thread(_examine, text)
-    return Disk(await _file(text, None, True, resources), identity)
+    export = await _file(text, None, True, resources)
+    # Of a device the size is not that of its file.
+    return Disk(export, {**identity, "size": export.info.size})
 
 
 async def target(text: str, size: int, resources: Resources, resumed: bool = False) -> Disk:
@@ -100,9 +102,12 @@ async def target(text: str, size: int, resources: Resources, resumed: bool = Fal
     """
     if is_nbd(text):
         export = await connect(resources.reactor, text)
-        disk = Disk(export, {"uri": text})
+        disk = Disk(export, {"uri": text, "size": export.info.size})
     elif await resources.call_in_thread(is_device, text):
-        disk = Disk(await _file(text, None, False, resources), {"device": _absolute(text)})
+        export = await _file(text, None, False, resources)
+        number = await resources.call_in_thread(_number, text)
+        identity = {"device": _absolute(text), "number": number, "size": export.info.size}
+        disk = Disk(export, identity)
     else:
         part = text + PART
         if not resumed:
@@ -149,12 +154,14 @@ def _examine(path: str) -> dict[str, Any]:
                 f" /tmp/image.sock {path}` serves it as nbd+unix:///?socket=/tmp/image.sock,"
                 " which can be imported"
             )
-    return {
+    identity = {
         "file": _absolute(path),
-        "size": found.st_size,
         "modified_ns": found.st_mtime_ns,
         "inode": found.st_ino,
     }
+    if stat.S_ISBLK(found.st_mode):
+        identity["number"] = _number(path)
+    return identity
 
 
 def is_device(path: str) -> bool:
@@ -163,6 +170,15 @@ def is_device(path: str) -> bool:
         return stat.S_ISBLK(os.stat(path).st_mode)
     except OSError:
         return False
+
+
+def _number(path: str) -> str:
+    """Of a device, as ``lsblk`` shows it. Blocks."""
+    try:
+        number = os.stat(path).st_rdev
+    except OSError as error:
+        raise ExportUnavailable(f"{path}: {error.strerror}") from None
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def _remove(path: str) -> None:

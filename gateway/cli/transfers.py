@@ -155,6 +155,11 @@ async def _copy(session: Session, given: Namespace, source: Disk, target: Disk, 
             verify=not given.no_verify,
             reached=reached,
         )
+        if start and not await copy.agrees(start):
+            raise wrong(
+                "the target does not have what was copied: it is another disk, or was changed"
+                " since; expected --overwrite, without --resume, to begin anew"
+            )
         await copy.run(start)
     await in_thread(note.forget)
     return copy
@@ -185,6 +190,10 @@ async def _written(session: Session, given: Namespace, source: Disk) -> AsyncIte
     if served is not None:
         uri = session.uri(given.address)
         target = await _opened(disks.target(uri, wanted, _resources(session)))
+        uuid = served.get("facts", {}).get("uuid")
+        if uuid is not None:
+            # As when no gateway has it: what is gone on with is the volume, however it is reached.
+            target.identity = {"volume": uuid}
         try:
             yield await _checked(given, target)
         finally:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway import copying
 from gateway.cli.exits import Exit
 from gateway.cli.main import main
+from gateway.cli.running import Interrupted
 from gateway.info import MIB
+from gateway.notes import Note
 from tests.interop.clients import Clients
 from tests.interop.gateway import unused_port
 from tests.interop.images import Image
@@ -80,6 +83,54 @@ def test_a_volume_goes_out_to_another_server(here: Path, clients: Clients, image
     finally:
         clients.run("sh", "-c", f"kill $(cat {here}/pid)")
     assert (here / "there.raw").read_bytes() == image.raw.read_bytes()
+
+
+def test_an_export_is_not_gone_on_with_in_another_disk_of_that_name(
+    here: Path,
+    clients: Clients,
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Behind the same socket there is another disk today, and half of ours would be missing."""
+    assert main(["import", str(image.raw), f"file://{here}/objects/vm1"]) == 0
+    size = image.raw.stat().st_size
+    words = ["export", f"file://{here}/objects/vm1", "nbd+unix:///?socket=n.sock"]
+    write = Note.write
+
+    def interrupt(note: Note, reached: int) -> None:
+        write(note, reached)
+        if reached:
+            raise Interrupted("--resume goes on")
+
+    def serve(name: str, length: int) -> None:
+        (here / name).write_bytes(bytes([255]) * length)
+        clients.start("nbdkit", "-U", here / "n.sock", "-P", here / "pid", "file", here / name)
+
+    def stop() -> None:
+        clients.run("sh", "-c", f"kill $(cat {here}/pid)")
+        (here / "n.sock").unlink(missing_ok=True)
+
+    monkeypatch.setattr(copying, "STEP", MIB)
+    serve("first.raw", size)
+    try:
+        monkeypatch.setattr(Note, "write", interrupt)
+        assert main([*words, "--overwrite"]) == Exit.INTERRUPTED
+        monkeypatch.setattr(Note, "write", write)
+    finally:
+        stop()
+    for name, length, said in (
+        ("larger.raw", size + MIB, "no note of such a copy"),
+        ("as-large.raw", size, "does not have what was copied"),
+    ):
+        serve(name, length)
+        capsys.readouterr()
+        try:
+            assert main([*words, "--resume"]) == Exit.USAGE
+            assert said in capsys.readouterr().err
+        finally:
+            stop()
+        assert (here / name).read_bytes() == bytes([255]) * length
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:

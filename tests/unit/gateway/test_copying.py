@@ -158,6 +158,28 @@ def test_progress_rises_to_the_end():
     assert told[-1] == (SIZE, SIZE, "bytes")
 
 
+@pytest.mark.parametrize(("there", "agrees"), [(b"x", True), (b"y", False)])
+def test_a_target_that_lacks_what_was_copied_is_found_out(there, agrees):
+    """By the last piece, so that the first one may be as it likes."""
+    source = filled((0, b"x" * 3 * MIB))
+    copy = Copy(source, filled((0, b"z" * MIB), (2 * MIB, there * MIB)), nothing)
+    assert settle(copy.agrees(3 * MIB)) is agrees
+
+
+def test_progress_counts_every_part_once_when_a_copy_is_gone_on_with(monkeypatch):
+    """What was copied before is done from the start, and a bar ends at its end."""
+    monkeypatch.setattr(copying, "STEP", 2 * MIB)
+    told = []
+    source = filled((3 * MIB, b"x" * MIB), (6 * MIB + 7, b"y"))
+    target = filled((7 * MIB, b"z"))
+    copy = Copy(source, target, lambda *now: told.append(now))
+    settle(copy.run(2 * MIB))
+    done = [now[0] for now in told]
+    assert done == sorted(set(done))
+    assert (done[0], done[-1]) == (2 * MIB, SIZE)
+    assert copy.copied + copy.skipped == SIZE - 2 * MIB
+
+
 @pytest.mark.parametrize(("places", "blank"), [([], True), ([(SIZE - 512, b"x" * 512)], False)])
 def test_a_blank_disk_is_known_without_reading(places, blank):
     """By its extents alone."""

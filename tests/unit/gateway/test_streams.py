@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -81,6 +82,38 @@ def test_it_goes_on_behind_what_was_copied_before():
     source = StreamSource(Dribble(pattern(SIZE)), SIZE, in_thread)
     settle(Copy(source, target, nothing).run(2 * MIB))
     assert bytes(target.read(0, SIZE)) == pattern(SIZE)
+
+
+def test_going_on_holds_little_of_what_lies_before():
+    """However much that is: a terabyte was copied yesterday."""
+    length = 512 * MIB
+    block = bytes(range(256)) * (PIECE // 256)
+
+    class Long(io.RawIOBase):
+        left = length
+
+        def read(self, count=-1):
+            assert 0 < count <= PIECE
+            count = min(count, self.left)
+            self.left -= count
+            return bytes(memoryview(block)[:count])
+
+    target = MemoryExport(length)
+    told = []
+    copy = Copy(
+        StreamSource(Long(), length, in_thread), target, lambda done, *_: told.append(done), True
+    )
+    tracemalloc.start()
+    try:
+        target.write(length - 5 * PIECE, block, False)
+        assert settle(copy.agrees(length - 4 * PIECE))
+        settle(copy.run(length - 4 * PIECE))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 32 * MIB
+    assert bytes(target.read(length - PIECE, PIECE)) == block
+    assert told == [length - left * PIECE for left in (4, 3, 2, 1, 0)]
 
 
 def test_a_disk_is_poured_out_with_its_holes():
