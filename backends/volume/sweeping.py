@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from backends.objects.contract import PAGE, IObjectStore, NotFound
+from backends.objects.contract import PAGE, Garbled, IObjectStore, NotFound
 from backends.volume.authority import Authority
 from backends.volume.header import decode
 from backends.volume.lineage import Lineage
@@ -28,8 +28,10 @@ async def orphans(
     The volume's objects that nothing refers to.
 
     Only what older epochs left counts, and of the log what the newest
-    checkpoint has behind it: no clock has a say. Fences stay. What has a
-    name that this program does not make is left alone.
+    checkpoint has behind it: no clock has a say. Fences stay, and so does
+    what cannot be read and could be data: a map that was made anew without it
+    does not name it, and somebody may still mend it. What has a name that this
+    program does not make is left alone.
 
     Raises:
         StoreError: the store did not answer.
@@ -49,16 +51,17 @@ async def orphans(
     for one in await everything(store, names.log_prefix):
         slot = names.parse_log(one.key)
         if slot is not None and slot <= root.version and slot not in slots:
-            if not await _is_fence(store, lineage, one.key):
+            if await _is_sound(store, lineage, one.key, Kind.DATA):
                 found.append(one.key)
-    for prefix, parse, known in (
-        (names.gc_prefix, names.parse_gc, moved),
-        (names.ck_prefix, names.parse_ck, containers),
-    ):
-        for one in await everything(store, prefix):
-            name = parse(one.key)
-            if name is not None and name[0] < epoch and name not in known:
+    for one in await everything(store, names.gc_prefix):
+        name = names.parse_gc(one.key)
+        if name is not None and name[0] < epoch and name not in moved:
+            if await _is_sound(store, lineage, one.key, Kind.MOVED, name):
                 found.append(one.key)
+    for one in await everything(store, names.ck_prefix):
+        name = names.parse_ck(one.key)
+        if name is not None and name[0] < epoch and name not in containers:
+            found.append(one.key)
     return found
 
 
@@ -93,13 +96,28 @@ def _known(table: ObjectTable, kind: ObjectKind) -> set[tuple[int, int]]:
     }
 
 
-async def _is_fence(store: IObjectStore, lineage: Lineage, key: str) -> bool:
-    """On doubt it is one: what cannot be read is left for `check`."""
+async def _is_sound(
+    store: IObjectStore,
+    lineage: Lineage,
+    key: str,
+    kind: Kind,
+    name: tuple[int, int] = (0, 0),
+) -> bool:
+    """
+    Whether an object is one of data, so that it may go as nobody needs it; also if it is gone.
+
+    What is none, or cannot be read, is left for `check`.
+
+    Args:
+        name: epoch and n, of one that the collector made.
+    """
+    own = lineage.own
     try:
-        data = await store.get(key, 0, HEADER_LIMIT)
-        header = decode(data, lineage.own.crypt, key, volume=lineage.own.uuid)
+        header = decode(await store.get(key, 0, HEADER_LIMIT), own.crypt, key, volume=own.uuid)
     except NotFound:
-        return False
-    except Corrupt:
         return True
-    return header.kind != Kind.DATA
+    except (Corrupt, Garbled):
+        return False
+    if header.kind == Kind.MOVED and (header.epoch, header.number) != name:
+        return False
+    return header.kind == kind

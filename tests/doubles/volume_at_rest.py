@@ -6,8 +6,12 @@ from random import Random
 
 from backends.objects.memory import MemoryStore
 from backends.volume.environment import Options
-from backends.volume.inspection.view import Inspected
+from backends.volume.header import Codec, Extent
+from backends.volume.inspection.view import Inspected, look
 from backends.volume.keys import KeySource
+from backends.volume.names import Kind
+from backends.volume.sealing import seal
+from backends.volume.values import DATA
 from gateway.info import KIB, MIB
 from tests.doubles.volumes import VolumeHost
 
@@ -155,6 +159,18 @@ class VolumeAtRest:
     def lose(self, *keys):
         for key in keys:
             self.host.settle(self.host.store.delete([key]))
+
+    def orphan(self):
+        """Put an object of the collector that no table names; answers its key."""
+        uuid = self.do(look).superblock.volume
+        crypt = self.do(look).lineage.own.crypt
+        sealed = seal(
+            Kind.MOVED, uuid, bytes(16), 1, 1, 0x77, 0, [Extent(0, 8, DATA, 0)],
+            [bytes(range(256)) * 16], Codec.NONE, crypt,
+        )  # fmt: skip
+        key = f"{self.prefix}/gc/00000001-00000077"
+        self.put(key, b"".join(sealed.parts))
+        return key
 
     def flip(self, key, at):
         """Turn a bit of a byte; counted from the end if negative."""

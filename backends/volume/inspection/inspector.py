@@ -86,7 +86,8 @@ class Inspector:
         await self._check_containers()
         if opened and not self.head.damages:
             check_counts(view, self.head, self.reached, findings)
-        left_overs.tell_orphans(view, self.head if opened else None, log, findings)
+        head = self.head if opened else None
+        await left_overs.tell(self._store, view, head, log, findings)
         await left_overs.check_notes(self._inspected, view, findings)
         left_overs.tell_foreign(view, findings)
         self._tell_journal()

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from backends.objects.contract import NotFound
+import attrs
+
+from backends.objects.contract import IObjectStore, NotFound
 from backends.volume.creating import PROBE
 from backends.volume.inspection.findings import Findings
 from backends.volume.inspection.log_checks import LogRead
+from backends.volume.inspection.objects import Missing, source_header
+from backends.volume.inspection.slice_reading import GETS
 from backends.volume.inspection.view import Inspected, View, is_foreign
 from backends.volume.inspection.walking import RootWalk
-from backends.volume.names import Names
+from backends.volume.lineage import Source
+from backends.volume.names import Kind, Names
 from backends.volume.object_table import ObjectKind
 from backends.volume.superblocks import newest
+from backends.volume.turns import each
 from gateway.errors import Corrupt
 from gateway.maintenance import Severity
 
@@ -24,15 +30,31 @@ _ENOUGH = 1 << 20
 _NAMED = 5
 
 
-def orphans(
-    view: View, head: RootWalk | None, log: LogRead, outdated: Sequence[str]
-) -> dict[str, int]:
+@attrs.frozen
+class LeftOvers:
     """
-    Bytes of the objects that crashes and lost races left behind, by key.
+    What no table names.
 
+    Attributes:
+        orphans: bytes of the objects that crashes and lost races left behind, by key.
+        kept: why an object of the collector cannot be read, by key. It is not deleted: it may be
+            data that a map made anew has to do without.
+    """
+
+    orphans: dict[str, int]
+    kept: dict[str, str]
+
+
+async def find(
+    store: IObjectStore, view: View, head: RootWalk | None, log: LogRead, outdated: Sequence[str]
+) -> LeftOvers:
+    """
     Args:
         head: the opened walk over the disk as it is now; None if its tables cannot be read.
         outdated: superblocks that nobody needs.
+
+    Raises:
+        StoreError: the store did not answer.
     """
     found = [*outdated]
     superblock, names = view.superblock, view.names
@@ -54,15 +76,51 @@ def orphans(
                 # What the holder of the volume makes is in no table yet.
                 if name is not None and name[0] < superblock.epoch and name not in known:
                     found.append(key)
-    return {key: view.objects[key] for key in found if key in view.objects}
+    kept: dict[str, str] = {}
+
+    async def read(key: str) -> None:
+        name = names.parse_gc(key)
+        assert name is not None
+        try:
+            await source_header(store, view.lineage.own, Source(0, Kind.MOVED, *name))
+        except Missing:
+            pass  # whoever holds the volume has swept it up
+        except Corrupt as wrong:
+            kept[key] = str(wrong)
+
+    await each([key for key in found if names.parse_gc(key) is not None], read, GETS)
+    sizes = {key: view.objects[key] for key in found if key in view.objects and key not in kept}
+    return LeftOvers(sizes, dict(sorted(kept.items())))
 
 
-def tell_orphans(view: View, head: RootWalk | None, log: LogRead, findings: Findings) -> None:
-    """Name them, but for superblocks: every gateway leaves a few, and sweeps up those of others."""
-    for key, size in orphans(view, head, log, ()).items():
+async def tell(
+    store: IObjectStore, view: View, head: RootWalk | None, log: LogRead, findings: Findings
+) -> None:
+    """
+    Name them, but for superblocks: every gateway leaves a few, and sweeps up those of others.
+
+    Raises:
+        StoreError: the store did not answer.
+    """
+    left = await find(store, view, head, log, ())
+    for key, size in left.orphans.items():
         findings.add(
             Severity.LEAK, key, f"{key}: nothing refers to it; {size} bytes left by a crash"
         )
+    for key, wrong in left.kept.items():
+        if head is not None and head.damages:
+            findings.add(
+                Severity.DAMAGE,
+                key,
+                f"{wrong}. The disk may need it; the table that would tell is damaged as well",
+            )
+        else:
+            findings.add(
+                Severity.NOTE,
+                key,
+                f"{wrong}. Nothing refers to it; it stays, since it may hold what a map that was"
+                " made anew has to do without",
+            )
 
 
 def tell_foreign(view: View, findings: Findings) -> None:

@@ -7,8 +7,8 @@ import attrs
 from backends.objects.contract import IObjectStore, StoreError
 from backends.objects.counting import CountingStore
 from backends.volume.environment import Options
+from backends.volume.inspection import left_overs
 from backends.volume.inspection.findings import Findings
-from backends.volume.inspection.left_overs import orphans
 from backends.volume.inspection.log_checks import LogRead, check_log, check_superblocks
 from backends.volume.inspection.view import Inspected, View, look
 from backends.volume.inspection.walking import RootWalk, source_of
@@ -150,7 +150,8 @@ class _Measuring:
         findings = Findings()
         outdated = await check_superblocks(self._store, view, findings)
         log = await check_log(self._store, view, head, findings)
-        return view, head, log, orphans(view, head, log, outdated)
+        left = await left_overs.find(self._store, view, head, log, outdated)
+        return view, head, log, left.orphans
 
     async def _kinds(self, head: RootWalk, log: LogRead) -> dict[int, int]:
         """Bytes of the disk of each kind, and of what is inherited; the log's tail included."""

@@ -179,14 +179,22 @@ def test_a_missing_fence_is_missed(lab):
     assert "fence of epoch 2 is missing" in found[0].what
 
 
-def test_left_overs_are_leaks(plain):
-    orphans = ["volume-1/gc/00000001-00000077", "volume-1/ck/00000001-00000077"]
-    for key in orphans:
-        plain.put(key, b"x" * 100)
-    found = wrong(plain.do(check, QUIET))
+def test_left_overs_are_leaks(lab):
+    orphans = [lab.orphan(), "volume-1/ck/00000001-00000077"]
+    lab.put(orphans[1], b"x" * 100)
+    found = wrong(lab.do(check, QUIET))
     assert sorted((one.object, one.severity) for one in found) == sorted(
         (key, Severity.LEAK) for key in orphans
     )
+
+
+def test_what_cannot_be_read_and_nobody_names_is_a_note(lab):
+    """It may be data that a map made anew has to do without: it is no left-over."""
+    key = lab.orphan()
+    lab.flip(key, 20)
+    (one,) = lab.do(check, QUIET).findings
+    assert (one.object, one.severity) == (key, Severity.NOTE)
+    assert "it stays" in one.what
 
 
 def test_foreign_objects_are_a_note(plain):

@@ -11,7 +11,7 @@ from backends.volume.inspection.view import look
 from backends.volume.superblocks import NoVolume
 from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
 from gateway.maintenance import Severity
-from tests.doubles.volume_at_rest import QUIET, VolumeAtRest
+from tests.doubles.volume_at_rest import QUIET, SIZE, VolumeAtRest
 
 KEY = bytes(range(32))
 
@@ -24,6 +24,23 @@ def lab(request):
 @pytest.fixture
 def plain():
     return VolumeAtRest().live()
+
+
+def collected(key=None):
+    """A volume whose collector has moved data."""
+    lab = VolumeAtRest(key=key, seed=1)
+    settle = lab.host.settle
+    for length in (65536, 49152):
+        for number in range(30):
+            data = lab.random.randbytes(length)
+            settle(lab.volume.write(number * 65536, data, False))
+        settle(lab.volume.flush())
+        settle(lab.volume.checkpoint())
+    while settle(lab.volume.collect()):
+        pass
+    settle(lab.volume.checkpoint())
+    lab.close()
+    return lab
 
 
 def severe(verdict):
@@ -226,6 +243,32 @@ def test_who_wrote_before_is_fenced_off(plain):
     assert severe(plain.do(check, QUIET)) == []
 
 
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_what_a_rebuild_could_not_read_is_not_swept(key):
+    """Whoever brings the object back as it was, and rebuilds again, has the disk as it was."""
+    lab = collected(key)
+    before, lost = lab.contents(), lab.keys("gc/")[0]
+    whole = lab.get(lost)
+    lab.flip(lost, 20)
+    lab.lose(*lab.keys("ck/"))
+    verdict = lab.do(rebuild, QUIET, QUIET)
+    assert lost in {one.object for one in severe(verdict)}
+    for tool in (repair, rebuild):
+        lab.do(tool, QUIET, QUIET)
+    lab.open()
+    lab.host.settle(lab.volume.write(SIZE - 512, b"new" + bytes(509), False))
+    lab.host.settle(lab.volume.checkpoint())
+    lab.host.settle(lab.volume.sweep())
+    assert lab.contents() != before
+    assert lost in lab.keys("gc/")
+    notes = [one for one in lab.do(check, QUIET).findings if one.object == lost]
+    assert [one.severity for one in notes] == [Severity.NOTE]
+    lab.put(lost, whole)
+    verdict = lab.do(rebuild, QUIET, QUIET)
+    assert severe(verdict) == []
+    assert lab.contents()[None] == before[None][:-512] + b"new" + bytes(509)
+
+
 # Repairing.
 
 
@@ -246,13 +289,14 @@ def test_a_lost_checkpoint_is_repaired(lab, which):
 
 def test_left_overs_and_missing_fences_are_repaired(plain):
     before = plain.contents()
-    plain.put("volume-1/gc/00000001-00000077", b"x" * 100)
+    orphan = plain.orphan()
     fences = [key for key in plain.keys("log/") if len(plain.get(key)) == 128]
     assert fences
     plain.lose(fences[0])
     verdict = plain.do(repair, QUIET, QUIET)
     assert verdict.findings == ()
     assert verdict.repaired == 2
+    assert orphan not in plain.keys("gc/")
     assert plain.contents() == before
 
 
@@ -281,18 +325,7 @@ def test_a_map_is_not_made_anew_from_less_than_it_knows(plain):
 
 def test_repair_makes_no_map_of_damaged_objects():
     """Older data would take the place of newer, and what is damaged could never be looked at."""
-    lab = VolumeAtRest(seed=1)
-    settle = lab.host.settle
-    for length in (65536, 49152):
-        for number in range(30):
-            data = lab.random.randbytes(length)
-            settle(lab.volume.write(number * 65536, data, False))
-        settle(lab.volume.flush())
-        settle(lab.volume.checkpoint())
-    while settle(lab.volume.collect()):
-        pass
-    settle(lab.volume.checkpoint())
-    lab.close()
+    lab = collected()
     moved = lab.keys("gc/")
     assert moved
     lab.lose(*lab.keys("ck/"))
