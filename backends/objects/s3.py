@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import threading
 import time
@@ -21,6 +20,7 @@ from backends.objects.contract import (
     Transient,
 )
 from backends.objects.keys import encoded
+from backends.objects.s3_body import Body
 from backends.objects.s3_checksums import checksum_of
 from backends.objects.s3_client import make_client
 from backends.objects.s3_facts import Facts, facts_of
@@ -89,13 +89,13 @@ class S3Store:
 
     def put(self, key: str, parts: Sequence[Buffer], if_absent: bool) -> None:
         encoded(key)
-        body = b"".join(parts)
-        arguments: dict[str, Any] = {**self._new, **checksum_of(self._settings.checksum, [body])}
+        arguments: dict[str, Any] = {**self._new, **checksum_of(self._settings.checksum, parts)}
         if if_absent:
             arguments["IfNoneMatch"] = "*"
 
         def put(client: Any) -> None:
-            data = body if len(body) <= _LARGE else io.BytesIO(body)
+            body = Body(parts)
+            data = body if len(body) > _LARGE else body.read()
             client.put_object(Key=key, Body=data, **arguments, **self._common)
 
         self._ask("PUT", key, put, conditional=if_absent)

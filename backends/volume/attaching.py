@@ -255,7 +255,7 @@ def _seal(
         segment.lsn,
         int(wall() * 1000),
         segment.extents,
-        [segment.plain],
+        segment.plain,
         Codec[superblock.codec.upper()],
         crypt,
         segment.unsettled,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
 from backends.volume.environment import Environment
 from backends.volume.frame_cache import FrameCache
-from backends.volume.frames import open_frame
+from backends.volume.frames import Opened, open_frame, open_frames
 from backends.volume.header import Header, decode
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
@@ -36,6 +36,9 @@ _GAP = 4
 
 #: Frames per get: 8 MiB.
 _MOST = 128
+
+#: Frames that are opened on the spot; more have the reactor for too long, and are worth a thread.
+_FEW = 4
 
 #: Headers kept, without their extents.
 _HEADERS = 1024
@@ -157,12 +160,15 @@ class Fetcher:
                 if not self.busy[source]:
                     del self.busy[source]
 
-    def learn(self, source: Source, header: Header, plain: bytes) -> None:
-        """Take an object that was just stored: what was written may be read soon."""
+    def learn(self, source: Source, header: Header, plain: Sequence[bytes]) -> None:
+        """
+        Take an object that was just stored: what was written may be read soon.
+
+        Args:
+            plain: of each frame, and keeping nothing else alive.
+        """
         known = self._remember(source, header)
-        view = memoryview(plain)
-        for number in range(len(header.frames)):
-            frame = bytes(view[number * FRAME : (number + 1) * FRAME])
+        for number, frame in enumerate(plain):
             self._memory.put((known.identity, number), frame)
 
     async def header(self, source: Source) -> Header:
@@ -224,25 +230,22 @@ class Fetcher:
             await one
 
     async def _from_disk(self, source: Source, known: _Object, missing: list[int]) -> list[int]:
-        disk = self._disk
+        disk, crypt = self._disk, self._lineage[source.volume].crypt
         assert disk is not None
 
-        def look() -> list[bytes | None]:
-            return [disk.get(known.identity, number) for number in missing]
+        def look() -> dict[int, bytes]:
+            found = {}
+            for number in missing:
+                stored = disk.get(known.identity, number)
+                if stored is not None:
+                    with suppress(Corrupt):  # then the object decides
+                        found[number] = open_frame(known.header, number, stored, crypt, known.key)
+            return found
 
-        left = []
-        stored = await self._environment.call_in_thread(look)
-        for number, data in zip(missing, stored, strict=True):
-            if data is not None:
-                try:
-                    plain = self._plain(source, known, number, memoryview(data))
-                except Corrupt:
-                    pass  # then the object decides
-                else:
-                    self._arrived(known, number, plain)
-                    continue
-            left.append(number)
-        return left
+        found = await self._environment.call_in_thread(look)
+        for number, plain in found.items():
+            self._arrived(known, number, plain)
+        return [number for number in missing if number not in found]
 
     async def _get_run(self, source: Source, known: _Object, run: list[int]) -> None:
         """Get frames that lie close together; a damaged one fails alone, after a second try."""
@@ -267,51 +270,52 @@ class Fetcher:
         Returns:
             The others of ``run``, and why.
         """
-        header = known.header
-        start, length = header.frame_range(run[0], run[-1])
+        start, length = known.header.frame_range(run[0], run[-1])
         try:
-            view = memoryview(await self._get(known.key, start, length))
-            if len(view) < length:
+            data = await self._get(known.key, start, length)
+            if len(data) < length:
                 raise Corrupt(
-                    f"{known.key}: ends {length - len(view)} bytes short of its header's word"
+                    f"{known.key}: ends {length - len(data)} bytes short of its header's word"
                 )
+            opened = await self._open_all(source, known, range(run[0], run[-1] + 1), data, start)
         except Exception as failure:
             return dict.fromkeys(run, failure)
-        failures: dict[int, Exception] = {}
-        kept: dict[int, memoryview] = {}
-        arrived: list[tuple[int, bytes]] = []
-        for number in range(run[0], run[-1] + 1):
-            at = header.frame_offset(number) - start
-            stored = view[at : at + header.frames[number].stored_length]
-            try:
-                arrived.append((number, self._plain(source, known, number, stored)))
-            except Exception as failure:
-                if number in run:  # else nobody asked for it
-                    failures[number] = failure
-            else:
-                kept[number] = stored
-        self._save(known, kept)
-        for number, plain in arrived:
+        for number, plain in opened.plain.items():
             self._arrived(known, number, plain)
-        return failures
+        # What was got along need not be well: nobody asked for it.
+        return {number: why for number, why in opened.failures.items() if number in run}
 
-    def _save(self, known: _Object, frames: Mapping[int, memoryview]) -> None:
+    async def _open_all(
+        self, source: Source, known: _Object, numbers: Sequence[int], data: bytes, start: int
+    ) -> Opened:
+        """
+        Open frames, and keep those that are well on disk.
+
+        Args:
+            data: of the object, from ``start``; all of the frames is in it.
+        """
+        keep = self._disk is not None
+        crypt = self._lineage[source.volume].crypt
+        arguments = known.header, numbers, data, start, crypt, known.key, keep
+        with stage("decode"):
+            if len(numbers) <= _FEW:
+                opened = open_frames(*arguments)
+            else:
+                opened = await self._environment.call_in_thread(open_frames, *arguments)
+        self._save(known, opened.stored)
+        return opened
+
+    def _save(self, known: _Object, frames: Mapping[int, bytes]) -> None:
         """Keep stored frames on disk."""
         disk = self._disk
         if disk is None or not frames:
             return
-        keep = [(number, bytes(stored)) for number, stored in frames.items()]
 
         def save() -> None:
-            for number, stored in keep:
+            for number, stored in frames.items():
                 disk.put(known.identity, number, stored)
 
         self._environment.call_in_thread(save).addErrback(self._not_kept)
-
-    def _plain(self, source: Source, known: _Object, number: int, stored: memoryview) -> bytes:
-        crypt = self._lineage[source.volume].crypt
-        with stage("decode"):
-            return open_frame(known.header, number, stored, crypt, known.key)
 
     def _arrived(self, known: _Object, number: int, plain: bytes) -> None:
         self._memory.put((known.identity, number), plain)
@@ -348,7 +352,7 @@ class Fetcher:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
                 header = self._decoded(source, data, key)
             known = self._remember(source, header)
-            self._take(source, known, memoryview(data))
+            await self._take(source, known, data)
         except Exception as failure:
             if isinstance(failure, Corrupt):
                 self.damaged += 1
@@ -371,22 +375,14 @@ class Fetcher:
             return wanted
         return wanted if there is None else ()
 
-    def _take(self, source: Source, known: _Object, data: memoryview) -> None:
+    async def _take(self, source: Source, known: _Object, data: bytes) -> None:
         """Keep the frames that came with a header."""
         header = known.header
-        kept: dict[int, memoryview] = {}
-        for number, frame in enumerate(header.frames):
-            at = header.frame_offset(number)
-            stored = data[at : at + frame.stored_length]
-            if len(stored) < frame.stored_length:
-                break
-            try:
-                plain = self._plain(source, known, number, stored)
-            except Corrupt:
-                break  # whoever wants it gets it again, and finds out
+        came = [n for n in range(len(header.frames)) if header.frame_offset(n + 1) <= len(data)]
+        opened = await self._open_all(source, known, came, data, 0)
+        # Whoever wants one that is not well gets it again, and finds out.
+        for number, plain in opened.plain.items():
             self._memory.put((known.identity, number), plain)
-            kept[number] = stored
-        self._save(known, kept)
 
     def _remember(self, source: Source, header: Header) -> _Object:
         key = self._lineage.key(source)

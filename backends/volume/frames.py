@@ -11,6 +11,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 
+import attrs
+
 from backends.volume.header import Codec, Frame, Header, crc32c, object_crypt
 from backends.volume.keys import Crypt, ObjectCrypt, Tampered
 from backends.volume.units import FRAME
@@ -38,6 +40,9 @@ _FAILURES = (
 CODECS = {"none": Codec.NONE, "zstd": Codec.ZSTD, "lz4": Codec.LZ4}
 
 _ZSTD_LEVEL = 1
+
+#: Pieces of a frame, and bytes of each, that tell whether compressing it is worth a try.
+_SAMPLES, _SAMPLE = 4, 2048
 
 
 class _Contexts(threading.local):
@@ -77,10 +82,17 @@ def missing_package(codec: Codec) -> str | None:
     return None
 
 
-def compress(plain: Buffer, codec: Codec) -> tuple[Buffer, Codec]:
-    """What to store for ``plain``, and how it was made: as it is unless an eighth is saved."""
+def compress(plain: Buffer, codec: Codec, doubted: bool = False) -> tuple[Buffer, Codec]:
+    """
+    What to store for ``plain``, and how it was made: as it is unless an eighth is saved.
+
+    Args:
+        doubted: samples decide first whether to try: data beside it did not shrink.
+    """
     if codec is Codec.ZSTD:
         assert _contexts is not None, "checked by codec()"
+        if doubted and not _may_shrink(plain):
+            return plain, Codec.NONE
         packed = _contexts.compressor.compress(plain)
     elif codec is Codec.LZ4:
         packed = lz4_block.compress(plain, store_size=False)
@@ -89,6 +101,17 @@ def compress(plain: Buffer, codec: Codec) -> tuple[Buffer, Codec]:
     if len(packed) > len(plain) - max(1, len(plain) // 8):
         return plain, Codec.NONE
     return packed, codec
+
+
+def _may_shrink(plain: Buffer) -> bool:
+    """Whether zstd saves anything of some of it: on data that is random it never does."""
+    step = len(plain) // _SAMPLES
+    if step <= _SAMPLE:
+        return True
+    view = memoryview(plain)
+    sample = b"".join(view[number * step :][:_SAMPLE] for number in range(_SAMPLES))
+    assert _contexts is not None
+    return len(_contexts.compressor.compress(sample)) < len(sample)
 
 
 def decompress(packed: Buffer, codec: Codec, plain_length: int, where: str) -> Buffer:
@@ -124,14 +147,34 @@ def decompress(packed: Buffer, codec: Codec, plain_length: int, where: str) -> B
     return plain
 
 
+def filled(pieces: Iterable[memoryview]) -> Iterator[bytes]:
+    """The joined pieces as plain data of frames, each with memory of its own; see `split`."""
+    pending: list[memoryview] = []
+    room = FRAME
+    for piece in pieces:
+        while len(piece) >= room:
+            pending.append(piece[:room])
+            yield b"".join(pending)
+            piece, pending, room = piece[room:], [], FRAME
+        if piece:
+            pending.append(piece)
+            room -= len(piece)
+    if pending:
+        yield b"".join(pending)
+
+
 def split(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
     """
     The joined pieces as plain data of frames: `FRAME` bytes each, the last one the rest.
 
-    What lies inside one piece is a view of it; the rest is copied together.
+    A piece that is a frame is that frame; what lies inside a longer one is a view of
+    it; the rest is copied together.
     """
     pending = bytearray()
     for piece in pieces:
+        if not pending and isinstance(piece, bytes) and len(piece) == FRAME:
+            yield piece
+            continue
         view = memoryview(piece).cast("B")
         start = 0
         if pending:
@@ -150,7 +193,7 @@ def split(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
 
 
 def close_frame(
-    plain: Buffer, codec: Codec, crypt: ObjectCrypt | None, index: int
+    plain: Buffer, codec: Codec, crypt: ObjectCrypt | None, index: int, doubted: bool = False
 ) -> tuple[Buffer, Frame]:
     """
     The stored bytes of a frame, and its line in the table.
@@ -162,11 +205,60 @@ def close_frame(
         plain: 1 to `FRAME` bytes.
         crypt: the keys of the object, in an encrypted volume.
         index: the frame's number in the object.
+        doubted: see `compress`.
     """
-    stored, used = compress(plain, codec)
+    stored, used = compress(plain, codec, doubted)
     if crypt is not None:
         stored = crypt.seal(index, stored)
     return stored, Frame(len(stored), used, crc32c(stored))
+
+
+@attrs.frozen
+class Opened:
+    """
+    Frames by their numbers, or what is wrong with them.
+
+    Attributes:
+        plain: each with memory of its own.
+        stored: likewise of those that are well, as far as it was asked for.
+        failures: `Corrupt` and `Unavailable`, not raised.
+    """
+
+    plain: dict[int, bytes] = attrs.field(factory=dict)
+    stored: dict[int, bytes] = attrs.field(factory=dict)
+    failures: dict[int, Exception] = attrs.field(factory=dict)
+
+
+def open_frames(
+    header: Header,
+    numbers: Iterable[int],
+    data: Buffer,
+    start: int,
+    crypt: Crypt | None,
+    where: str,
+    keep: bool,
+) -> Opened:
+    """
+    The frames that lie in a piece of their object; pure computing, for any thread.
+
+    Args:
+        data: of the object, from ``start`` on.
+        crypt, where: as for `open_frame`.
+        keep: whether to answer their stored bytes as well.
+    """
+    opened = Opened()
+    view = memoryview(data)
+    for number in numbers:
+        at = header.frame_offset(number) - start
+        stored = bytes(view[at : at + header.frames[number].stored_length])
+        try:
+            opened.plain[number] = open_frame(header, number, stored, crypt, where)
+        except (Corrupt, Unavailable) as failure:
+            opened.failures[number] = failure
+        else:
+            if keep:
+                opened.stored[number] = stored
+    return opened
 
 
 def open_frame(

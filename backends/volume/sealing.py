@@ -63,8 +63,10 @@ def seal(
     parts: list[Buffer] = []
     table: list[Frame] = []
     plain_length = 0
+    doubted = False
     for index, plain in enumerate(frames.split(pieces)):
-        stored, frame = frames.close_frame(plain, codec, frame_keys, index)
+        stored, frame = frames.close_frame(plain, codec, frame_keys, index, doubted)
+        doubted = frame.codec != codec
         parts.append(stored)
         table.append(frame)
         plain_length += len(plain)

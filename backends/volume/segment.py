@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
+from backends.volume.frames import filled
 from backends.volume.header import Extent
-from backends.volume.units import SECTOR
+from backends.volume.units import FRAME_SECTORS, SECTOR
 from backends.volume.values import ABSENT, DATA, data, index, kind, marked, sector
 from gateway.interfaces import Buffer
 
@@ -34,7 +35,8 @@ class Segment:
         unsettled: slots in front of it that are not known to be stored then.
         lsn: of the last journal record inside; 0 without a journal.
         extents: once gathered: sorted by sector, data sectors as in the object.
-        plain: once gathered: the data of the object.
+        plain: once gathered: the data of the object, frame by frame. Each has memory of its
+            own, which is what is stored, read and kept from then on: no more copies are made.
         taken: bytes that were appended.
         most_extents: it will not have more of them.
     """
@@ -59,7 +61,7 @@ class Segment:
         self.unsettled = 0
         self.lsn = 0
         self.extents: tuple[Extent, ...] = ()
-        self.plain = b""
+        self.plain: tuple[bytes, ...] = ()
         self.taken = 0
         self.most_extents = 0
         self._buffer: bytearray | None = bytearray()
@@ -154,7 +156,7 @@ class Segment:
             else:
                 extents.append(Extent(start, end - start, DATA, length))
             length += end - start
-        plain = b"".join(pieces)
+        plain = tuple(filled(pieces))
         moves.sort()
         self.extents = tuple(extents)
         self.plain = plain
@@ -171,7 +173,12 @@ class Segment:
         olds, news = self._moved
         at = bisect_right(olds, where) - 1
         where += news[at] - olds[at]
-        return memoryview(self.plain)[where * SECTOR : (where + sectors) * SECTOR]
+        frame, inside = divmod(where, FRAME_SECTORS)
+        if inside + sectors <= FRAME_SECTORS:
+            view = memoryview(self.plain[frame])
+        else:
+            view = memoryview(b"".join(self.plain[frame : -(-(where + sectors) // FRAME_SECTORS)]))
+        return view[inside * SECTOR : (inside + sectors) * SECTOR]
 
 
 def _union(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

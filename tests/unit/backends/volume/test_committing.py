@@ -67,7 +67,7 @@ class Log:
         segment.gather(live)
         return seal(
             Kind.DATA, UUID, WRITER, 1, segment.slot, segment.lsn, 0, segment.extents,
-            [segment.plain], Codec.NONE, None,
+            segment.plain, Codec.NONE, None,
         )  # fmt: skip
 
     def is_stored(self, segment, sealed):

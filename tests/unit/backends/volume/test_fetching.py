@@ -14,6 +14,7 @@ from backends.objects.memory import MemoryStore
 from backends.volume.environment import Environment
 from backends.volume.fetching import Fetcher
 from backends.volume.frame_cache import FrameCache
+from backends.volume.frames import split
 from backends.volume.header import Codec, Extent, Kind
 from backends.volume.keys import Crypt
 from backends.volume.lineage import Lineage, Member, Source
@@ -312,7 +313,7 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again():
 
 def test_what_was_just_stored_is_known_without_the_store():
     host = Host()
-    host.fetcher.learn(SLOT, host.sealed.header, host.data)
+    host.fetcher.learn(SLOT, host.sealed.header, list(split([host.data])))
     assert host.read(0, 63) == [[host.frame(0), host.frame(63)]]
     assert host.gets() == 0
 

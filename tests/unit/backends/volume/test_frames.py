@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.volume import frames
-from backends.volume.frames import close_frame, codec, compress, open_frame, split
+from backends.volume.frames import (
+    close_frame,
+    codec,
+    compress,
+    filled,
+    open_frame,
+    open_frames,
+    split,
+)
 from backends.volume.header import Codec, Frame, Header, Kind, crc32c, object_crypt
 from backends.volume.keys import Crypt
 from backends.volume.units import FRAME
@@ -62,6 +70,20 @@ def test_pieces_become_frames_of_equal_length(pieces):
     assert b"".join(cut) == b"".join(data)
     assert all(len(frame) == FRAME for frame in cut[:-1])
     assert all(cut)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * FRAME), st.integers(0, 255)), max_size=6))
+def test_frames_are_filled_from_pieces(pieces):
+    """As `split` cuts them, with memory of their own."""
+    data = [memoryview(bytes([fill]) * length) for length, fill in pieces]
+    found = list(filled(data))
+    assert all(isinstance(frame, bytes) for frame in found)
+    assert found == [bytes(frame) for frame in split(data)]
+
+
+def test_a_piece_that_is_a_frame_is_that_frame():
+    whole = bytes(FRAME)
+    assert next(iter(split([whole]))) is whole
 
 
 def test_a_frame_inside_one_piece_is_not_copied():
@@ -222,6 +244,49 @@ def test_what_a_frame_claims_sets_no_memory_aside(claim, message):
     header = header_of([Frame(len(stored), Codec.ZSTD, crc32c(stored))], len(TEXT))
     with pytest.raises(Corrupt, match=f"log/1: frame 0: {message}, expected {len(TEXT)}"):
         open_frame(header, 0, stored, None, "log/1")
+
+
+def test_where_data_does_not_shrink_samples_decide():
+    """Random bytes cost no try; a frame with something in it that shrinks gets one."""
+    noise = random.Random(2).randbytes(FRAME)
+    mixed = noise[: FRAME // 2] + bytes(FRAME // 2)
+    for doubted in (False, True):
+        assert compress(noise, Codec.ZSTD, doubted) == (noise, Codec.NONE)
+        assert compress(mixed, Codec.ZSTD, doubted)[1] is Codec.ZSTD
+        assert compress(bytes(4096), Codec.ZSTD, doubted)[1] is Codec.ZSTD
+
+
+def test_a_frame_in_doubt_is_not_compressed_in_full(monkeypatch):
+    """What is handed to zstd is an eighth of it."""
+    lengths = []
+
+    class Compressor:
+        def compress(self, plain):
+            lengths.append(len(plain))
+            return bytes(plain)
+
+    monkeypatch.setattr(frames._contexts, "compressor", Compressor())
+    compress(random.Random(2).randbytes(FRAME), Codec.ZSTD, doubted=True)
+    assert lengths == [FRAME // 8]
+
+
+@every_codec
+@both_ways
+def test_frames_open_together(codec, crypt):
+    """The one that is not well is named, and the others are there; stored bytes if wanted."""
+    keys = None if crypt is None else object_crypt(crypt, header_of([], 0, crypt))
+    plains = [bytes([fill]) * FRAME for fill in range(3)]
+    closed = [close_frame(plain, codec, keys, index) for index, plain in enumerate(plains)]
+    header = header_of([frame for _, frame in closed], 3 * FRAME, crypt)
+    data = bytearray(b"".join(stored for stored, _ in closed[1:]))
+    start = header.frame_offset(1)
+    opened = open_frames(header, [1, 2], data, start, crypt, "it", keep=True)
+    assert opened.plain == {1: plains[1], 2: plains[2]} and not opened.failures
+    assert opened.stored == {1: closed[1][0], 2: closed[2][0]}
+    data[-1] ^= 1
+    opened = open_frames(header, [1, 2], data, start, crypt, "it", keep=False)
+    assert opened.plain == {1: plains[1]} and not opened.stored
+    assert list(opened.failures) == [2] and isinstance(opened.failures[2], Corrupt)
 
 
 def test_codecs_have_the_names_of_the_settings():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from backends.volume.recent import Recent
 from backends.volume.segment import TOUCH, Segment
-from backends.volume.units import SECTOR
+from backends.volume.units import FRAME, FRAME_SECTORS, SECTOR
 from backends.volume.values import DATA, HOLE, ZERO, index, kind, marked
 
 SECTORS = 96
@@ -53,6 +53,7 @@ def test_gathering_keeps_every_sector_that_counts(steps):
                     assert segment.read(value + sector - start, end - sector)[:SECTOR] == said
                 else:
                     assert kind(value) == said and index(value) == segment.id
+    plain = b"".join(segment.plain)
     described = {}
     last = -1
     for start, length, state, where in segment.extents:
@@ -60,9 +61,9 @@ def test_gathering_keeps_every_sector_that_counts(steps):
         last = start + length
         for sector in range(length):
             at = (where + sector) * SECTOR
-            described[start + sector] = segment.plain[at : at + SECTOR] if state == DATA else state
+            described[start + sector] = plain[at : at + SECTOR] if state == DATA else state
     assert described == model
-    assert len(segment.plain) == SECTOR * sum(isinstance(one, bytes) for one in model.values())
+    assert len(plain) == SECTOR * sum(isinstance(one, bytes) for one in model.values())
     assert len(segment.extents) <= 2 * segment.touches
 
 
@@ -84,6 +85,21 @@ def test_payloads_are_copied():
     value = segment.append(0, memoryview(payload))
     payload[:] = b"b" * SECTOR
     assert segment.read(value, 1) == b"a" * SECTOR
+
+
+def test_what_was_gathered_is_read_across_its_frames():
+    """In the object's order, not in that of the writes."""
+    recent = Recent()
+    data = bytes(range(256)) * (3 * FRAME // 256)
+    for start in (FRAME_SECTORS * 3 // 2, 0):
+        at = start * SECTOR
+        recent.write(start, data[at : at + FRAME * 3 // 2])
+    segment, live = recent.seal()
+    values = [value for _, _, value in recent.overlay.runs(0, FRAME_SECTORS * 3)]
+    segment.gather(live)
+    assert b"".join(segment.plain) == data and [len(one) for one in segment.plain] == [FRAME] * 3
+    assert segment.read(values[0], FRAME_SECTORS * 3 // 2) == data[: FRAME * 3 // 2]
+    assert segment.read(values[1] + 1, FRAME_SECTORS) == data[FRAME * 3 // 2 + SECTOR :][:FRAME]
 
 
 def test_marks_cost_no_bytes_but_are_counted():
