@@ -31,13 +31,16 @@ async def send_chunks(
     export: IExport,
     outbox: Outbox,
     replies: SimpleReplies,
+    drain: Callable[[], None],
     room: Callable[[], Awaitable[None]],
 ) -> None:
     """
     Answer a READ with chunks that cover its range once, in order.
 
     Args:
-        room: fires when the outbox is no longer full; awaited whenever it is.
+        drain: sends what the outbox holds, as far as that can be done now.
+        room: fires when the outbox is no longer full; awaited if draining did
+            not help.
 
     Raises:
         StorageError: what was sent so far is right; the rest is missing.
@@ -49,6 +52,8 @@ async def send_chunks(
         extents = await surveyed if isinstance(surveyed, Deferred) else surveyed
         for stop, hole in _runs(position, end, extents):
             while position < stop:
+                if outbox.full:
+                    drain()
                 while outbox.full:
                     await room()
                 if hole:

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.errors import NotFast, StorageError
+from gateway.info import MIB
 from gateway.interfaces import IExport
 from gateway.nbd import constants as c
 from gateway.nbd.changes import runs_since
@@ -48,6 +49,9 @@ _TURN = 0.001
 #: Bytes. Longer READs are sent in chunks where the framing allows it.
 _SHORT_READ = 64 * 1024
 
+#: Bytes. Longer READs make way for others of their client behind each chunk.
+_READ_IN_ONE_GO = MIB
+
 
 class Session:
     """
@@ -61,6 +65,8 @@ class Session:
 
     Attributes:
         inbox, outbox: for the link to fill and to empty.
+        drain: of the link, for `serve` to call: sends now what the outbox
+            holds, as far as the client takes it and the link may.
         requests: how many were begun.
         traffic: the same by kind, and what became of them.
         about: fields of every line of the log about a request.
@@ -95,7 +101,9 @@ class Session:
         self._in_flight_bytes = 0
         self._room: list[Deferred[None]] = []
         self._complaints = Complaints(shared.clock)
+        self.drain: Callable[[], None] = _nobody
         self._serving = False
+        self._until = 0.0
         self._lost = False
 
     # What the link asks.
@@ -110,8 +118,9 @@ class Session:
         # An answer that comes before `serve` returns needs no turn of its own;
         # turns within turns would go as deep as requests are queued.
         self._serving = True
+        self._until = self._shared.clock() + _TURN
         try:
-            self._serve(self._shared.clock() + _TURN)
+            self._serve(self._until)
         finally:
             self._serving = False
 
@@ -190,7 +199,7 @@ class Session:
         self._lost = True
         # The link holds us and this holds the link: dead connections would
         # keep their buffers until the garbage collector came by.
-        self._answered_later = _nobody
+        self._answered_later = self.drain = _nobody
         self.inbox.abandon()
         self.outbox.abandon()
         waiting, self._room = self._room, []
@@ -211,7 +220,14 @@ class Session:
                 return
         elif in_chunks:
             chunks = told(
-                send_chunks(request, self._export, outbox, replies, self._wait_for_room),
+                send_chunks(
+                    request,
+                    self._export,
+                    outbox,
+                    replies,
+                    self._drain if length <= _READ_IN_ONE_GO else _nobody,
+                    self._wait_for_room,
+                ),
                 self._shared.clock,
             )
             self._answer(chunks, request, self._sent, READ_CHUNK)
@@ -439,6 +455,11 @@ class Session:
             "length": request.length,
         }
 
+    def _drain(self) -> None:
+        """Make room at once, in a turn that has time left."""
+        if self._serving and self._shared.clock() < self._until:
+            self.drain()
+
     async def _wait_for_room(self) -> None:
         with stage(CLIENT):
             await self._room_in_outbox()
@@ -467,7 +488,7 @@ def _op(request: Request) -> str:
 
 
 def _nobody() -> None:
-    """Who waits for answers when the connection is gone."""
+    """Who waits for answers when the connection is gone, and who sends at once when none does."""
 
 
 _COMMANDS: dict[int, Callable[[Session, Request], None]] = {

@@ -81,10 +81,13 @@ class SocketLink:
         self._writing = False
         self._reading = True
         self._closed = False
+        #: Bytes that this turn may yet send.
+        self._left = 0
 
     def start(self, session: Session) -> None:
         """Take over, and serve what came behind the handshake."""
         self.session = session
+        session.drain = self._drain
         # The reactor may yet finish a turn of the transport's, in which that
         # would stop the writing of its descriptor, now ours.
         self._transport.doWrite = _do_nothing
@@ -181,15 +184,15 @@ class SocketLink:
         """
         session = self.session
         outbox = session.outbox
-        left = _SENDS
+        self._left = _SENDS
         more = True
         try:
-            while more and left > 0:
+            while more and self._left > 0:
                 session.serve()
                 # Once more if sending makes room; if it is storage that holds
                 # everything up, its answer comes with a turn of its own.
                 more = session.stalled and outbox.pending > 0
-                left -= self._send(outbox)
+                self._send(outbox)
                 more = more and not outbox.pending
         except OSError:
             return main.CONNECTION_LOST
@@ -205,9 +208,16 @@ class SocketLink:
         self._want(writing=more or outbox.pending > 0, reading=not session.stalled)
         return None
 
-    def _send(self, outbox: Outbox) -> int:
-        """Send until nothing is left or the client takes no more; answers with the bytes sent."""
-        sent = 0
+    def _drain(self) -> None:
+        """Send in the middle of a turn what the client takes and the turn has left."""
+        if self._left > 0:
+            try:
+                self._send(self.session.outbox)
+            except OSError:
+                pass  # the end of the turn meets it again
+
+    def _send(self, outbox: Outbox) -> None:
+        """Send until nothing is left or the client takes no more."""
         while pieces := outbox.head():
             try:
                 if len(pieces) == 1:
@@ -217,8 +227,7 @@ class SocketLink:
             except (BlockingIOError, InterruptedError):
                 break
             outbox.taken(count)
-            sent += count
-        return sent
+            self._left -= count
 
     def _want(self, writing: bool, reading: bool) -> None:
         """Tell the reactor what to wait for, if that changed."""

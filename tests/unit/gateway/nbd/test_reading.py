@@ -52,7 +52,7 @@ class Reading:
         self.client.expect(Expected(READ, 0, 7, offset, length))
         replies = framing(name, self.outbox)
         self.result = Deferred.fromCoroutine(
-            send_chunks(request, export, self.outbox, replies, self._room)
+            send_chunks(request, export, self.outbox, replies, lambda: None, self._room)
         )
 
     def _room(self) -> Deferred[None]:
