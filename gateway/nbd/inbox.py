@@ -30,6 +30,10 @@ CAPACITY = 2 * SMALL_PAYLOAD + 32 * KIB
 #: Of what comes after the end has begun. Its error number is for those who answer all the same.
 GOING = Refusal(c.NBD_ESHUTDOWN, "the server is shutting down")
 
+#: Bytes received at once while a client sends long payloads: of the next one, little
+#: more than the header comes into the buffer of requests and has to be copied out.
+_AFTER_LONG = 4 * KIB
+
 _COMPACT = struct.Struct(">IHHQQI")
 _EXTENDED = struct.Struct(">IHHQQQ")
 
@@ -63,6 +67,8 @@ class Inbox:
         self._payload: memoryview | None = None
         self._filled = 0
         self._memory = memory
+        #: Whether the last WRITE was long; so is the next, probably.
+        self._long = False
         self._drain = 0
         #: The next part of a WRITE that is cut.
         self._part: Request | None = None
@@ -76,6 +82,8 @@ class Inbox:
         start, end = self._start, self._end
         if start == end:
             self._start = self._end = end = 0
+            if self._long:
+                return self._view[:_AFTER_LONG]
         elif start and end > len(self._buffer) - SMALL_PAYLOAD:
             count = end - start
             self._buffer[:count] = self._buffer[start:end]
@@ -166,6 +174,7 @@ class Inbox:
             refusal = Refusal(c.NBD_EINVAL, f"{command_name(type)} takes no payload")
         request = Request(type, flags, cookie, offset, length, refusal)
         available = self._end - body
+        self._long = False
         if refusal is not None:
             self._start = body
             self._incomplete, self._drain = request, length
@@ -181,6 +190,7 @@ class Inbox:
             self._start = body
             self._cut(request)
             return self._next_part()
+        self._long = True
         request.payload = payload
         have = min(available, length)
         payload[:have] = self._view[body : body + have]

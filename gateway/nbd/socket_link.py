@@ -140,7 +140,8 @@ class SocketLink:
                 return _NOTHING
         except OSError:
             return main.CONNECTION_LOST
-        return self._turn()
+        # Bytes of a payload that is not complete yet bring nothing about.
+        return None if inbox.wants_payload else self._turn()
 
     def _ask_on(self) -> Any:
         """More turns without the reactor, as long as each next request comes at once."""

@@ -126,6 +126,24 @@ def test_much_more_than_the_buffer_behind_the_handshake() -> None:
     assert feed(inbox(unparsed=STREAM * 5 + STREAM[:99]), STREAM[99:]) == REQUESTS * 6
 
 
+def test_behind_a_long_payload_little_more_than_the_next_header_is_received() -> None:
+    """
+    What comes with a header into the buffer of requests is copied once more. A
+    short WRITE, or one that is refused, makes an end of that.
+    """
+    box = inbox()
+    whole = len(box.space())
+    feed(box, compact(w.WRITE, 0, MIB, data=bytes(MIB)))
+    assert len(box.space()) <= 4096
+    feed(box, compact(w.READ, 0, 512) + compact(w.WRITE, 0, MIB, data=bytes(MIB)))
+    assert len(box.space()) <= 4096
+    feed(box, compact(w.WRITE, 0, 512, data=bytes(512)))
+    assert len(box.space()) == whole
+    feed(box, compact(w.WRITE, 0, MIB, data=bytes(MIB)))
+    feed(box, compact(w.WRITE, SIZE, MIB, data=bytes(MIB)))
+    assert len(box.space()) == whole
+
+
 def test_long_payload_is_received_in_place() -> None:
     """
     2.3 step 3: a long payload has room of exactly its own rest, where it stays.

@@ -20,6 +20,7 @@ from gateway.nbd.socket_link import SocketLink
 from gateway.nbd.terms import STRUCTURED, Terms, transmission_flags
 
 READ = struct.Struct(">IHHQQI")
+CHUNK = (0x668E33EF).to_bytes(4, "big")
 
 
 class CountingReactor(Clock):
@@ -44,6 +45,7 @@ class GreedySocket:
         self.incoming = incoming
         self.takes = 1 << 62
         self.sent = 0
+        self.cookies: list[int] = []
 
     def recv_into(self, space: memoryview) -> int:
         if not self.incoming:
@@ -59,6 +61,8 @@ class GreedySocket:
             raise BlockingIOError
         self.takes -= count
         self.sent += count
+        if data[:4] == CHUNK:  # as every chunk of a long READ begins a piece
+            self.cookies.append(int.from_bytes(data[8:16], "big"))
         return count
 
     def sendmsg(self, pieces: list[memoryview]) -> int:
@@ -137,6 +141,33 @@ def test_a_client_that_takes_everything_leaves_others_their_turn(line: Line) -> 
     assert turns > 8 * 32 / 3
     assert line.socket.sent == 8 * 32 * (MIB + 4 * 28)
     assert line.link in line.reactor.readers
+
+
+def test_reads_of_up_to_1_mib_are_answered_one_by_one(line: Line) -> None:
+    """A client that takes everything has each READ at once: chunks of two do not take turns."""
+    line.client_asks(MIB, MIB)
+    line.link.doRead()
+    while line.link in line.reactor.writers:
+        line.link.doWrite()
+    assert line.socket.cookies == [0] * 4 + [1] * 4
+
+
+def test_longer_reads_take_turns(line: Line) -> None:
+    """A READ of 32 MiB does not hold up what its client asked for behind it."""
+    line.client_asks(32 * MIB, MIB // 4)
+    line.link.doRead()
+    assert line.socket.cookies[1] == 1
+
+
+def test_a_socket_that_fails_in_the_middle_of_a_read_ends_the_connection(line: Line) -> None:
+    """Sending within a turn hides no failure: the reactor is told that the connection is lost."""
+    line.client_asks(MIB)
+
+    def send(data: memoryview) -> int:
+        raise ConnectionResetError
+
+    line.socket.send = send  # type: ignore[method-assign]
+    assert line.link.doRead() is main.CONNECTION_LOST
 
 
 def test_a_client_that_takes_nothing_is_not_read_either(line: Line) -> None:
