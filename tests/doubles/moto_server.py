@@ -52,6 +52,26 @@ class S3Server:
 
 
 @contextmanager
+def read_once() -> Iterator[None]:
+    """
+    botocore reads what it knows of services once a process, not for each session: half of what
+    making a client takes.
+    """
+    from botocore.loaders import Loader
+
+    made = Loader.__init__
+    known: dict[Any, Any] = {}
+
+    def share(self: Any, *args: Any, **keys: Any) -> None:
+        made(self, *args, **keys)
+        self._cache = known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", share)
+        yield
+
+
+@contextmanager
 def running() -> Iterator[tuple[str, FaultyS3]]:
     """A server on a free port: its URL, and what may go wrong with it."""
     from moto.server import DomainDispatcherApplication, create_backend_app
@@ -83,7 +103,7 @@ def running() -> Iterator[tuple[str, FaultyS3]]:
 @pytest.fixture(scope="session")
 def s3_process() -> Iterator[tuple[str, FaultyS3]]:
     """One server for all tests."""
-    with running() as found:
+    with read_once(), running() as found:
         yield found
 
 
