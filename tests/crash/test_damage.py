@@ -24,7 +24,7 @@ from tests.service.twistd import PATIENCE, until
 from tests.wire import Client
 from tests.wire_format import FLUSH, READ
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 Serve = Callable[..., Served]
 Damage = Callable[[Place, str], None]
