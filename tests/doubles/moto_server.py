@@ -42,13 +42,13 @@ class S3Server:
         return S3Settings(bucket=self.bucket, endpoint_url=self.url, **given)
 
     def fill(self, keys: Iterable[str]) -> None:
-        """Make empty objects without asking for each over HTTP."""
+        """Make objects that hold their own keys, without asking for each over HTTP."""
         from moto.core import DEFAULT_ACCOUNT_ID
         from moto.s3.models import s3_backends
 
         backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         for key in keys:
-            backend.put_object(self.bucket, key, b"")
+            backend.put_object(self.bucket, key, key.encode())
 
 
 @contextmanager
