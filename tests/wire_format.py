@@ -29,7 +29,7 @@ ERRORS = {EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN}
 
 FRAMINGS = ("simple", "structured", "extended")
 #: Seconds. How long a test waits for bytes before it gives up.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class EndOfStream(Exception):

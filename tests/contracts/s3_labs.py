@@ -22,13 +22,16 @@ def bad_key(store):
     return store.put("a/../b", [b""], True), ["a/../b'", "'..'"]
 
 
-def lab_of(blocking, secrets=(), retries=False):
-    """A lab with real threads."""
+def lab_of(blocking, secrets=(), retries=False, fill=None):
+    """A lab with real threads; ``fill`` makes objects past the store, in no time."""
     pump = Pump()
     store = in_threads(blocking, pump, 16, 16)
     if retries:
         store = RetryingStore(store, pump, random.Random(1), 60, 0.01, 0.1)
-    return StoreLab(store, pump.turn, retries, bad_key, secrets)
+    lab = StoreLab(store, pump.turn, retries, bad_key, secrets)
+    if fill is not None:
+        lab.fill = fill
+    return lab
 
 
 def new_bucket(settings):

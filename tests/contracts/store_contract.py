@@ -111,6 +111,10 @@ class StoreLab:
     def put(self, key, data=b"", if_absent=True):
         self.settle(self.store.put(key, [data], if_absent))
 
+    def fill(self, keys):
+        """Make an object of each key that holds its key; a lab may know a shorter way."""
+        self.all([self.store.put(key, [key.encode()], True) for key in keys])
+
     def read(self, key):
         """All of an object; by its size and one byte more."""
         size = self.settle(self.store.head(key)).size
@@ -351,7 +355,7 @@ class StoreContract:
         Listings go on by the last key of a page; none is left out, none comes twice.
         """
         keys = [f"log/{n:04d}" for n in range(PAGE)] + [f"m/{n}" for n in range(5)]
-        lab.all([store.put(key, [key.encode()], True) for key in keys])
+        lab.fill(keys)
         pages = lab.pages()
         assert [len(page) for page in pages] == [PAGE, 5]
         assert [listed.key for page in pages for listed in page] == keys
@@ -364,7 +368,7 @@ class StoreContract:
         One delete takes as many keys as a listing gives.
         """
         keys = [f"log/{n:04d}" for n in range(PAGE)]
-        lab.all([store.put(key, [b"a"], True) for key in [*keys, "log/9999"]])
+        lab.fill([*keys, "log/9999"])
         lab.settle(store.delete(keys))
         assert lab.keys() == ["log/9999"]
 

@@ -30,7 +30,7 @@ BUCKET = os.environ.get("NBDGATEWAY_S3_BUCKET")
 class TestMoto(StoreContract):
     @pytest.fixture
     def lab(self, s3_server):
-        return lab_of(S3Store(s3_server.settings()), [SECRET_KEY])
+        return lab_of(S3Store(s3_server.settings()), [SECRET_KEY], fill=s3_server.fill)
 
 
 class TestMotoWithFaults(StoreContract):
@@ -48,7 +48,8 @@ class TestMotoWithFaults(StoreContract):
             s3_faults.short_body,
         )
         s3_server.faults.fail(faults, times=None)
-        return lab_of(S3Store(s3_server.settings()), [SECRET_KEY], retries=True)
+        store = S3Store(s3_server.settings())
+        return lab_of(store, [SECRET_KEY], retries=True, fill=s3_server.fill)
 
 
 if ENDPOINT and BUCKET:

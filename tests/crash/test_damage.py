@@ -24,7 +24,7 @@ from tests.service.twistd import PATIENCE, until
 from tests.wire import Client
 from tests.wire_format import FLUSH, READ
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 Serve = Callable[..., Served]
 Damage = Callable[[Place, str], None]
@@ -64,16 +64,25 @@ def noise(number: int) -> bytes:
     return Random(number).randbytes(256 * KIB)
 
 
+#: The objects of such a volume once it was filled.
+_FILLED: dict[str, bytes] = {}
+
+
 @pytest.fixture
-def filled(served: Serve) -> Served:
+def filled(served: Serve, place: Place) -> Served:
     """A volume of four objects with noise, beside an export of another kind; closed."""
     gateway = served("one", KEYS, OTHER)
+    if _FILLED:
+        for name, data in _FILLED.items():
+            place.write(name, data)
+        return gateway
     gateway.serve()
     with gateway.connect() as client:
         for number in range(4):
             client.write(number * 256 * KIB, noise(number))
             client.done(FLUSH)
     gateway.stop()
+    _FILLED.update((name, place.read(name)) for name in place.names())
     return gateway
 
 

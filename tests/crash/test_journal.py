@@ -13,7 +13,7 @@ from tests.crash.places import Place
 from tests.crash.served import MIB, Served, content
 from tests.crash.stamping_writer import ZONES, Ledger, StampingWriter
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 Serve = Callable[..., Served]
 

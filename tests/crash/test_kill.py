@@ -16,9 +16,9 @@ from tests.crash.kills import Kills
 from tests.crash.places import Place
 
 #: Of each combination.
-KILLS = int(os.environ.get("NBDGATEWAY_KILLS", "10"))
+KILLS = int(os.environ.get("NBDGATEWAY_KILLS", "7"))
 
-pytestmark = pytest.mark.timeout(60 + 10 * KILLS)
+pytestmark = pytest.mark.timeout(300 + 20 * KILLS)
 
 
 @pytest.fixture

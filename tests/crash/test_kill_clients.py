@@ -12,7 +12,7 @@ import pytest
 from tests.crash.served import MIB, Served
 from tests.interop.clients import PATIENCE, Clients, find
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
 
 Serve = Callable[..., Served]
 

@@ -14,7 +14,7 @@ from tests.crash.stamping_writer import ZONES, Ledger, StampingWriter
 from tests.service.twistd import PATIENCE, until
 from tests.wire_format import FLUSH, FUA, WRITE
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 Serve = Callable[..., Served]
 

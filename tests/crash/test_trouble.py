@@ -15,7 +15,7 @@ from tests.crash.served import MIB, Served, content
 from tests.crash.stamping_writer import ZONES, Ledger, StampingWriter
 from tests.interop.clients import Clients
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
 
 Trouble = dict[str, Any]
 

@@ -236,6 +236,6 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ),
     (
         "docs/explanation/how-we-know.md",
-        "pytest tests/crash/test_kill.py                  # ten for each store and durability",
+        "pytest tests/crash/test_kill.py                  # seven for each store and durability",
     ): _CI,
 }

@@ -42,13 +42,33 @@ class S3Server:
         return S3Settings(bucket=self.bucket, endpoint_url=self.url, **given)
 
     def fill(self, keys: Iterable[str]) -> None:
-        """Make empty objects without asking for each over HTTP."""
+        """Make objects that hold their own keys, without asking for each over HTTP."""
         from moto.core import DEFAULT_ACCOUNT_ID
         from moto.s3.models import s3_backends
 
         backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         for key in keys:
-            backend.put_object(self.bucket, key, b"")
+            backend.put_object(self.bucket, key, key.encode())
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """
+    botocore reads what it knows of services once a process, not for each session: half of what
+    making a client takes.
+    """
+    from botocore.loaders import Loader
+
+    made = Loader.__init__
+    known: dict[Any, Any] = {}
+
+    def share(self: Any, *args: Any, **keys: Any) -> None:
+        made(self, *args, **keys)
+        self._cache = known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", share)
+        yield
 
 
 @contextmanager
@@ -83,7 +103,7 @@ def running() -> Iterator[tuple[str, FaultyS3]]:
 @pytest.fixture(scope="session")
 def s3_process() -> Iterator[tuple[str, FaultyS3]]:
     """One server for all tests."""
-    with running() as found:
+    with read_once(), running() as found:
         yield found
 
 

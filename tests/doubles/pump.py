@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 #: Seconds after which a test that waits for a thread has failed.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @implementer(IReactorFromThreads)

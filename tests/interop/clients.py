@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 #: Seconds that a client may take before the test fails.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 Done = subprocess.CompletedProcess[str]
 

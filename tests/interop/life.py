@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.interop.clients import Clients
 from tests.interop.images import Image
-from tests.service.twistd import Twistd, environment
+from tests.service.twistd import PATIENCE, Twistd, environment
 
 MIB = 1 << 20
 
@@ -78,7 +78,7 @@ class Life:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)

@@ -132,7 +132,7 @@ def test_qemu_img_reads_a_disk_by_its_curl_driver(served: Served, image: Image) 
     for attempt in range(5):
         try:
             done = subprocess.run(
-                command, cwd=directory, capture_output=True, text=True, timeout=20
+                command, cwd=directory, capture_output=True, text=True, timeout=40
             )
             break
         except subprocess.TimeoutExpired:

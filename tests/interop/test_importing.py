@@ -19,7 +19,7 @@ from gateway.notes import Note
 from tests.interop.clients import Clients
 from tests.interop.gateway import unused_port
 from tests.interop.images import Image
-from tests.service.twistd import Twistd, environment
+from tests.service.twistd import PATIENCE, Twistd, environment
 
 pytestmark = pytest.mark.interop
 
@@ -140,7 +140,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

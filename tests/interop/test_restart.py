@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.interop.clients import find
-from tests.service.twistd import Twistd, until
+from tests.service.twistd import PATIENCE, Twistd, until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
 
 Start = Callable[..., Twistd]
 
@@ -142,7 +142,7 @@ def check(directory: Path, patterns: dict[int, int]) -> None:
         input="\n".join(reads),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert "failed" not in done.stdout + done.stderr, done.stdout + done.stderr
     assert done.stdout.count("read ") == len(patterns)

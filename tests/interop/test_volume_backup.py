@@ -28,7 +28,7 @@ from tests.wire import Client, SocketConnection
 
 __all__ = ["aws_environment", "keys", "s3_process", "s3_server", "volume"]
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(400)]
 
 Extents = list[tuple[int, int]]
 

@@ -76,7 +76,7 @@ def kills(request: pytest.FixtureRequest, directory: Path, bucket: S3Settings) -
     made.stop()
 
 
-@pytest.mark.timeout(60 + 10 * KILLS)
+@pytest.mark.timeout(300 + 20 * KILLS)
 def test_a_killed_gateway_loses_nothing_that_was_flushed(kills: Kills) -> None:
     """As in tests/crash, over a store that decides conditions in its own way."""
     for _ in range(KILLS):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.twistd import environment
+from tests.service.twistd import PATIENCE, environment
 
 #: Runs a command with a disk of 1 MiB in memory, then prints what the disk holds at its start.
 PROGRAM = """
@@ -44,7 +44,7 @@ def run(*command: str) -> list[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     return done.stdout.splitlines()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 #: Seconds that anything may take before a test fails.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def environment() -> dict[str, str]:

@@ -31,6 +31,9 @@ def main(arguments=None):
     parser.add_argument("--profile", choices=sorted(PROFILES), help="default: the seeds take turns")
     parser.add_argument("--subject", default="volume", help="volume, or toy with bugs: toy:BUG,BUG")
     parser.add_argument("--trace", action="store_true", help="print all that happened")
+    parser.add_argument(
+        "--audit-every", type=int, default=1, help="of so many seeds of a profile, audit the first"
+    )
     parser.add_argument("--keep-going", type=int, default=20, help="failures after which to stop")
     options = parser.parse_args(arguments)
     if options.seed is not None:
@@ -44,10 +47,11 @@ def main(arguments=None):
     return _run_many(range(first, last), options)
 
 
-def run_seed(seed, profile=None, subject="volume"):
+def run_seed(seed, profile=None, subject="volume", audited=True):
     """
     Args:
         profile: a name; None for that which is the seed's turn.
+        audited: whether an audit follows, where the subject has one; up to there it is one course.
 
     Returns:
         A `Report`.
@@ -63,7 +67,7 @@ def run_seed(seed, profile=None, subject="volume"):
     gc.collect(0)
     gc.disable()
     try:
-        report = Simulation(simulated, chosen, seed).run()
+        report = Simulation(simulated, chosen, seed, audited).run()
     finally:
         gc.enable()
     return report
@@ -87,8 +91,7 @@ def _tell(report, subject):
 
 
 def _one(job):
-    seed, profile, subject = job
-    report = run_seed(seed, profile, subject)
+    report = run_seed(*job)
     report.trace.clear()
     return report
 
@@ -97,7 +100,11 @@ def _run_many(seeds, options):
     started = told = time.monotonic()
     done = failures = 0
     counts = Counter()
-    jobs = ((seed, options.profile, options.subject) for seed in seeds)
+    turns = 1 if options.profile else len(PROFILES)
+    jobs = (
+        (seed, options.profile, options.subject, seed // turns % options.audit_every == 0)
+        for seed in seeds
+    )
     with get_context("fork").Pool(options.jobs) as pool:
         for report in pool.imap(_one, jobs, chunksize=8):
             done += 1

@@ -68,16 +68,18 @@ class Simulation:
         subject: makes and opens what is simulated.
         profile: a `Profile`.
         seed: an int; the same one gives the same run.
+        audited: whether an audit ends it, where the subject has one.
 
     Attributes:
         random: of the workload.
         zones: where the disk is written to.
     """
 
-    def __init__(self, subject, profile, seed):
+    def __init__(self, subject, profile, seed, audited=True):
         self.subject = subject
         self.profile = profile
         self.seed = seed
+        self.audited = audited and subject.audits
         self.random = Random(f"{seed} workload")
         self.clock = VirtualTime()
         self.store = SimulatedStore(self.clock, Random(f"{seed} store"))
@@ -547,7 +549,7 @@ class Simulation:
         if last is None:
             return
         await Operator(self, last).check_everything()
-        if self.subject.audits and not self.store.rotten:
+        if self.audited and not self.store.rotten:
             await self._audit(last)
         else:
             await self._close(last)

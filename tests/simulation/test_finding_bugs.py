@@ -63,7 +63,7 @@ def test_a_seed_is_a_run():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     ).stdout.split()
     assert here == again == elsewhere
     assert len(set(here)) == len(here)
