@@ -1,5 +1,5 @@
 """
-S3 on port 5000, as a process: moto, asked one thing at a time.
+S3 on port 5000, as a process: moto, which does one thing at a time.
 
 moto looks whether a name is taken and takes it in two steps; asked by several at once, it now
 and then gives one name to two of them, and the gateway rightly calls such a store unsafe.
@@ -7,8 +7,26 @@ and then gives one name to two of them, and the gateway rightly calls such a sto
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+
+def main() -> None:
+    """Serve until the process ends."""
+    moto = DomainDispatcherApplication(create_backend_app)
+    alone = threading.Lock()
+
+    def one_at_a_time(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        with alone:
+            return list(moto(environ, respond))
+
+    # Threads, since a client that keeps its connection would keep everybody else out.
+    make_server("127.0.0.1", 5000, one_at_a_time, threaded=True).serve_forever()
+
+
 if __name__ == "__main__":
-    make_server("127.0.0.1", 5000, DomainDispatcherApplication(create_backend_app)).serve_forever()
+    main()

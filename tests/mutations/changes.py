@@ -107,7 +107,7 @@ MUTATIONS = (
     ),
     Mutation(
         "fences-swept", 3, "sweeping.py",
-        "    return header.kind != Kind.DATA\n", "    return False\n",
+        "    return header.kind == kind\n", "    return True\n",
         ("takeover", 300),
     ),
     Mutation(
