@@ -20,7 +20,7 @@ from gateway.admin.wire import Cause, Problem
 from gateway.cli import client as client_module
 from gateway.cli.exits import MEANINGS, Exit
 from gateway.cli.main import main
-from tests.service.twistd import environment
+from tests.service.twistd import environment, until
 
 EXPORT = {
     "name": "vm",
@@ -78,8 +78,10 @@ class Gateway:
             self.asked.append((first, json.loads(body) if body else None))
             connection.sendall(answer)
 
-    def await_one(self) -> None:
-        """A request that is never answered has come."""
+    def await_one(self, behind: int) -> None:
+        """A request that is never answered has come, behind so many that are."""
+        # Both would take the next connection, whichever that is.
+        until(lambda: len(self.asked) == behind, "the requests in front of it")
         unanswered, _ = self._socket.accept()
         self._unanswered.append(unanswered)
         unanswered.recv(65536)
@@ -423,7 +425,7 @@ def test_who_stops_waiting_is_told_that_it_goes_on(directory: Path) -> None:
     # The answer to the second request never comes.
     command = [sys.executable, "-m", "gateway.cli", "--socket", gateway.path, "gc", "vm"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
-        gateway.await_one()
+        gateway.await_one(behind=1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130
