@@ -36,12 +36,10 @@ from backends.volume.values import index as index_of
 from backends.volume.values import sector as sector_of
 from backends.volume.victims import Thresholds, collectable, victims
 from gateway.errors import Closed, Fenced, StorageError, Unavailable
+from gateway.measures import OUTCOMES
 
 #: Entries of the table looked at before others have their turn.
 _ENTRIES = 1000
-
-#: What rounds come to, in `Collector.rounds`.
-_EMPTIED, _NOTHING, _FAILED = range(3)
 
 #: Sectors of a hole that are compared with the map at a time: 1 GiB.
 _SPAN = 1 << 21
@@ -75,7 +73,7 @@ class Collector:
     Attributes:
         turn: of a round; nothing is moved while somebody else has it.
         moved: bytes moved since the volume was attached.
-        rounds: since then: those that emptied objects, that found nothing to do, that failed.
+        rounds: since then, by what came of them; see `gateway.measures.OUTCOMES`.
         backlog: bytes of dead data that could be freed, when a round last began; None
             until one has.
     """
@@ -108,7 +106,7 @@ class Collector:
         self._working = False
         self._stopped = False
         self.moved = 0
-        self.rounds = [0, 0, 0]
+        self.rounds = dict.fromkeys(OUTCOMES, 0)
         self.backlog: int | None = None
 
     def consider(self) -> None:
@@ -152,7 +150,7 @@ class Collector:
             self._log.failure("collecting failed", failure)
 
     async def _round(self, running: bool) -> int:
-        emptied, came_to = 0, _FAILED
+        emptied, outcome = 0, "failed"
         async with self.turn:
             try:
                 chosen = await self._choose(running)
@@ -163,9 +161,9 @@ class Collector:
                         await self._empty(chosen)
                     await self._checkpointer.checkpoint()
                     emptied = len(chosen)
-                came_to = _EMPTIED if emptied else _NOTHING
+                outcome = "emptied" if emptied else "nothing_to_do"
             finally:
-                self.rounds[came_to] += 1
+                self.rounds[outcome] += 1
         return emptied
 
     async def _empty(self, chosen: list[int]) -> None:

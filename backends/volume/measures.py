@@ -68,7 +68,7 @@ def _volume(parts: Attachment) -> Iterator[Sample]:
     yield Sample(m.VOLUME_OBJECTS, len(parts.stored.objects))
     yield Sample(m.VOLUME_FENCED, int(isinstance(failure, Fenced)))
     yield Sample(m.VOLUME_FAILED, int(failure is not None and not isinstance(failure, Closed)))
-    for outcome, number in zip(m.OUTCOMES, parts.collector.rounds, strict=True):
+    for outcome, number in parts.collector.rounds.items():
         yield Sample(m.GC_RUNS, number, (outcome,))
     if parts.collector.backlog is not None:
         yield Sample(m.GC_BACKLOG, parts.collector.backlog)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.logger import Logger
 
 from backends.objects.contract import PAGE, Garbled, IObjectStore, NotFound
@@ -51,12 +53,13 @@ async def orphans(
     for one in await everything(store, names.log_prefix):
         slot = names.parse_log(one.key)
         if slot is not None and slot <= root.version and slot not in slots:
-            if await _is_sound(store, lineage, one.key, Kind.DATA):
+            if await _is_sound(store, lineage, one.key, kind=Kind.DATA):
                 found.append(one.key)
     for one in await everything(store, names.gc_prefix):
         name = names.parse_gc(one.key)
         if name is not None and name[0] < epoch and name not in moved:
-            if await _is_sound(store, lineage, one.key, Kind.MOVED, name):
+            its = {"kind": Kind.MOVED, "epoch": name[0], "number": name[1]}
+            if await _is_sound(store, lineage, one.key, **its):
                 found.append(one.key)
     for one in await everything(store, names.ck_prefix):
         name = names.parse_ck(one.key)
@@ -96,28 +99,20 @@ def _known(table: ObjectTable, kind: ObjectKind) -> set[tuple[int, int]]:
     }
 
 
-async def _is_sound(
-    store: IObjectStore,
-    lineage: Lineage,
-    key: str,
-    kind: Kind,
-    name: tuple[int, int] = (0, 0),
-) -> bool:
+async def _is_sound(store: IObjectStore, lineage: Lineage, key: str, **its: Any) -> bool:
     """
     Whether an object is one of data, so that it may go as nobody needs it; also if it is gone.
 
     What is none, or cannot be read, is left for `check`.
 
     Args:
-        name: epoch and n, of one that the collector made.
+        its: what the header has to say, as for `backends.volume.header.decode`.
     """
     own = lineage.own
     try:
-        header = decode(await store.get(key, 0, HEADER_LIMIT), own.crypt, key, volume=own.uuid)
+        decode(await store.get(key, 0, HEADER_LIMIT), own.crypt, key, volume=own.uuid, **its)
     except NotFound:
         return True
     except (Corrupt, Garbled):
         return False
-    if header.kind == Kind.MOVED and (header.epoch, header.number) != name:
-        return False
-    return header.kind == kind
+    return True

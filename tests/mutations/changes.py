@@ -107,7 +107,7 @@ MUTATIONS = (
     ),
     Mutation(
         "fences-swept", 3, "sweeping.py",
-        "    return header.kind == kind\n", "    return True\n",
+        "one.key, kind=Kind.DATA)", "one.key)",
         ("takeover", 300),
     ),
     Mutation(
