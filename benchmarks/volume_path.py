@@ -24,7 +24,7 @@ from backends.objects.memory import MemoryStore
 from backends.volume.attaching import Caches, attach
 from backends.volume.creating import create
 from backends.volume.environment import Environment, Options
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.journal import Journal
 from backends.volume.journal_opening import with_journal
 from backends.volume.names import Names
@@ -60,7 +60,7 @@ class Bench:
         )
         store = MemoryStore()
         self.wait(create(store, "volume", SIZE, environment))
-        caches = Caches(memory=FrameCache(2 * AREA))
+        caches = Caches(memory=FrameCache(FrameMemory(2 * AREA)))
         options = Options(collect=False)
 
         def attaching(journal: Journal | None = None) -> Coroutine[Any, Any, Volume]:

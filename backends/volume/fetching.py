@@ -2,8 +2,9 @@
 Reading data from objects: joined misses, merged ranged gets, two caches, every frame checked.
 
 A frame is asked for once however many wait for it. Frames of one object that
-are wanted together are got together, across small gaps. What comes back wrong
-is got a second time, past the disk cache; wrong again, it is `Corrupt`.
+are wanted together are got together, across small gaps, and with neighbours if
+those have been of use. What comes back wrong is got a second time, past the
+disk cache; wrong again, it is `Corrupt`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from backends.volume.frames import Opened, open_frame, open_frames
 from backends.volume.header import Header, decode
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
+from backends.volume.neighbours import widened
 from backends.volume.read_ahead import MOST, ReadAhead
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
 from gateway.errors import Corrupt, StorageError, Unavailable
@@ -52,13 +54,14 @@ class StoredFrames(Protocol):
     def put(self, identity: str, frame: int, data: bytes) -> None: ...
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Object:
-    """What is known of an object once its header was read."""
+    """What is known of an object once its header was read, and how often frames were got since."""
 
     header: Header
     key: str
     identity: str
+    gets: int = 0
 
 
 class Fetcher:
@@ -106,7 +109,7 @@ class Fetcher:
         Args:
             size: of the disk in bytes.
         """
-        return ReadAhead(size, min(MOST, self._memory.limit // 4))
+        return ReadAhead(size, min(MOST, self._memory.memory.limit // 4))
 
     def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
         """The bytes, in pieces, if all of them are in memory."""
@@ -225,9 +228,26 @@ class Fetcher:
             except Exception as failure:
                 self._log.error("the disk cache cannot be read: {why!r}", why=failure)
                 missing = [one for one in missing if (known.identity, one) in self._coming]
-        gets = [self._get_run(source, known, run) for run in _merged(missing)]
+        if not missing:
+            return
+        numbers = self._with_neighbours(known, missing)
+        gets = [self._get_run(source, known, run) for run in _merged(numbers)]
         for one in [Deferred.fromCoroutine(get) for get in gets]:
             await one
+
+    def _with_neighbours(self, known: _Object, missing: list[int]) -> list[int]:
+        """What is missing and what should come along; all of it is coming from now on."""
+        width = self._memory.memory.width(known.gets)
+        known.gets += 1
+        asked, numbers = set(missing), []
+        for number in widened(missing, width, len(known.header.frames)):
+            place = known.identity, number
+            if number not in asked:
+                if place in self._memory or place in self._coming:
+                    continue
+                self._coming[place] = []
+            numbers.append(number)
+        return numbers
 
     async def _from_disk(self, source: Source, known: _Object, missing: list[int]) -> list[int]:
         disk, crypt = self._disk, self._lineage[source.volume].crypt
@@ -252,6 +272,7 @@ class Fetcher:
         failures: dict[int, Exception] = dict.fromkeys(run, Unavailable("not got"))
         for _ in range(2):
             failures = await self._get_frames(source, known, list(failures))
+            failures = self._wanted(known, failures)
             if not any(isinstance(failure, Corrupt) for failure in failures.values()):
                 break
         for failure in failures.values():
@@ -282,8 +303,17 @@ class Fetcher:
             return dict.fromkeys(run, failure)
         for number, plain in opened.plain.items():
             self._arrived(known, number, plain)
-        # What was got along need not be well: nobody asked for it.
         return {number: why for number, why in opened.failures.items() if number in run}
+
+    def _wanted(self, known: _Object, failures: dict[int, Exception]) -> dict[int, Exception]:
+        """Those that somebody waits for. What was brought along need not be well."""
+        wanted = {}
+        for number, why in failures.items():
+            if self._coming.get((known.identity, number)):
+                wanted[number] = why
+            else:
+                self._coming.pop((known.identity, number), None)
+        return wanted
 
     async def _open_all(
         self, source: Source, known: _Object, numbers: Sequence[int], data: bytes, start: int
@@ -318,8 +348,11 @@ class Fetcher:
         self._environment.call_in_thread(save).addErrback(self._not_kept)
 
     def _arrived(self, known: _Object, number: int, plain: bytes) -> None:
-        self._memory.put((known.identity, number), plain)
-        for waiter in self._coming.pop((known.identity, number), ()):
+        place = known.identity, number
+        waiters = self._coming.pop(place, [])
+        if waiters or place not in self._memory:
+            self._memory.put(place, plain, asked=bool(waiters))
+        for waiter in waiters:
             waiter.callback(plain)
 
     def _failed(self, known: _Object, number: int, failure: Exception) -> None:
@@ -352,7 +385,7 @@ class Fetcher:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
                 header = self._decoded(source, data, key)
             known = self._remember(source, header)
-            await self._take(source, known, data)
+            await self._take(source, known, data, wanted)
         except Exception as failure:
             if isinstance(failure, Corrupt):
                 self.damaged += 1
@@ -375,14 +408,16 @@ class Fetcher:
             return wanted
         return wanted if there is None else ()
 
-    async def _take(self, source: Source, known: _Object, data: bytes) -> None:
+    async def _take(
+        self, source: Source, known: _Object, data: bytes, wanted: Sequence[int]
+    ) -> None:
         """Keep the frames that came with a header."""
         header = known.header
         came = [n for n in range(len(header.frames)) if header.frame_offset(n + 1) <= len(data)]
         opened = await self._open_all(source, known, came, data, 0)
         # Whoever wants one that is not well gets it again, and finds out.
         for number, plain in opened.plain.items():
-            self._memory.put((known.identity, number), plain)
+            self._memory.put((known.identity, number), plain, asked=number in wanted)
 
     def _remember(self, source: Source, header: Header) -> _Object:
         key = self._lineage.key(source)

@@ -19,7 +19,6 @@ from backends.volume.attaching import Caches, attach, attach_read_only
 from backends.volume.creating import check_empty, create
 from backends.volume.disk_cache import DiskCache
 from backends.volume.environment import Environment
-from backends.volume.frame_cache import FrameCache
 from backends.volume.frames import CODECS, missing_package
 from backends.volume.journal import Journal
 from backends.volume.journal_opening import with_journal
@@ -29,7 +28,7 @@ from backends.volume.names import Names
 from backends.volume.operations import VolumeOperations
 from backends.volume.processes import this_process
 from backends.volume.releasing import releasing
-from backends.volume.shared_caches import CACHES
+from backends.volume.shared_caches import CACHES, MEMORY
 from backends.volume.superblock import Superblock
 from backends.volume.superblocks import Found, NoVolume, current
 from backends.volume.volume import Volume
@@ -134,7 +133,7 @@ class Opening:
         self._admit = admit
         self._state_dir = resources.state_dir
         self._environment = environment_of(resources, name)
-        self._memory = FrameCache(settings.memory_cache)
+        self._memory = MEMORY.borrow(settings.memory_cache)
         self._disk: DiskCache | None = None
         self._source: KeySource | None = None
 
@@ -175,12 +174,17 @@ class Opening:
 
     async def release(self) -> None:
         """Let go of all that is under the volume."""
-        disk, self._disk = self._disk, None
         try:
             await self._store.close()
         finally:
-            if disk is not None:
-                await self._environment.call_in_thread(CACHES.give_back, disk)
+            await self.give_back()
+
+    async def give_back(self) -> None:
+        """Let go of what is shared with other volumes."""
+        disk, self._disk = self._disk, None
+        MEMORY.give_back(self._memory)
+        if disk is not None:
+            await self._environment.call_in_thread(CACHES.give_back, disk)
 
     def _check_that_it_may_be_made(self) -> None:
         where = f"{self._store.describe()}, prefix {self._settings.prefix}"

@@ -16,7 +16,6 @@ from backends.volume.creating import check_empty, create
 from backends.volume.describing import admission, describe
 from backends.volume.environment import Environment
 from backends.volume.finding import folders
-from backends.volume.frame_cache import FrameCache
 from backends.volume.inspection.checking import check
 from backends.volume.inspection.measuring import garbage, usage
 from backends.volume.inspection.rebuilding import rebuild
@@ -28,6 +27,7 @@ from backends.volume.opening import NoStore, Opening, Storage, environment_of, o
 from backends.volume.reading_at_rest import read_snapshot
 from backends.volume.releasing import releasing
 from backends.volume.removing import remove
+from backends.volume.shared_caches import MEMORY
 from backends.volume.superblocks import NoVolume, current, newest
 from backends.volume.volume import Volume
 from backends.volume.volume_settings import VolumeSettings, key_source
@@ -228,6 +228,12 @@ class VolumePlace:
             )
         source = await self._environment.call_in_thread(key_source, self._settings)
         store = await self._storage(True).make()
+        memory = MEMORY.borrow(self._settings.memory_cache)
+
+        async def release() -> None:
+            MEMORY.give_back(memory)
+            await store.close()
+
         try:
             export = await read_snapshot(
                 store,
@@ -235,13 +241,13 @@ class VolumePlace:
                 snapshot,
                 self._environment,
                 self._settings.options(),
-                Caches(memory=FrameCache(self._settings.memory_cache)),
+                Caches(memory=memory),
                 source,
             )
         except BaseException:
-            await store.close()
+            await release()
             raise
-        return releasing(export, store.close)
+        return releasing(export, release)
 
     async def _change_keys(self, store: IObjectStore, new: Any) -> None:
         in_thread = self._environment.call_in_thread
@@ -262,14 +268,17 @@ class VolumePlace:
             self._resources,
             admission(self.where, self._environment.process, False),
         )
-        volume = await opening.run()
-        assert isinstance(volume, Volume), "it was opened for writing"
         try:
-            await volume.change_key(source, [wanted])
+            volume = await opening.run()
+            assert isinstance(volume, Volume), "it was opened for writing"
+            try:
+                await volume.change_key(source, [wanted])
+            finally:
+                closing = volume.close()
+                if closing is not None:
+                    await closing
         finally:
-            closing = volume.close()
-            if closing is not None:
-                await closing
+            await opening.give_back()
 
     async def _with_store(
         self, do: Callable[[IObjectStore], Awaitable[T]], writing: bool = False

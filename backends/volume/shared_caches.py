@@ -1,4 +1,4 @@
-"""Disk caches that the volumes of one process share: one for each directory."""
+"""Caches that the volumes of one process share: one in memory, and one for each directory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,41 @@ import attrs
 from twisted.logger import Logger
 
 from backends.volume.disk_cache import DiskCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
+
+
+class SharedMemory:
+    """
+    Memory for the frames of all volumes: as much as the one that asks for most may have.
+
+    A volume that is busy has what others do not need just now, and what a process takes does
+    not grow with the number of its volumes. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self.memory = FrameMemory(0)
+        self._limits: dict[FrameCache, int] = {}
+
+    def borrow(self, limit: int) -> FrameCache:
+        """
+        A cache of its own; to be given back once.
+
+        Args:
+            limit: bytes.
+        """
+        cache = FrameCache(self.memory)
+        self._limits[cache] = limit
+        self._resize()
+        return cache
+
+    def give_back(self, cache: FrameCache) -> None:
+        """What is in it is forgotten. Once is enough; more does no harm."""
+        if self._limits.pop(cache, None) is not None:
+            cache.drop()
+            self._resize()
+
+    def _resize(self) -> None:
+        self.memory.resize(max(self._limits.values(), default=0))
 
 
 @attrs.define
@@ -61,6 +96,9 @@ class SharedCaches:
                 del self._lent[cache.directory]
                 cache.close()
 
+
+#: Of this process.
+MEMORY = SharedMemory()
 
 #: Of this process: the files of a cache are locked, so that two volumes cannot each open it.
 CACHES = SharedCaches()

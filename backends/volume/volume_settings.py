@@ -113,7 +113,10 @@ class VolumeSettings:
         default=0,
     )
     memory_cache: int = setting(
-        size_in_bytes, "Bytes of memory for what was read or written last.", default=64 * MIB
+        size_in_bytes,
+        "Bytes of memory for what was read or written last. All volumes share one cache, as large"
+        " as the largest that is asked for.",
+        default=256 * MIB,
     )
     map_memory: int = setting(
         size_in_bytes,

@@ -11,7 +11,7 @@ from backends.objects.memory import MemoryStore
 from backends.volume.attaching import Caches, attach
 from backends.volume.creating import create
 from backends.volume.environment import Environment, Options
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.keys import KeySource
 from backends.volume.processes import Process
 from gateway.info import MIB
@@ -77,7 +77,7 @@ class VolumeHost:
             prefix or f"volume-{self._made}",
             self.environment,
             self.options,
-            Caches(memory=FrameCache(self.cache)),
+            Caches(memory=FrameCache(FrameMemory(self.cache))),
             source=self._source,
             **changes,
         )

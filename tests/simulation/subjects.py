@@ -10,7 +10,7 @@ from backends.objects.retrying import RetryingStore
 from backends.volume import attaching, cloning, creating
 from backends.volume.disk_cache import LEAST
 from backends.volume.environment import Options
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.inspection.checking import check
 from backends.volume.inspection.rebuilding import rebuild
 from backends.volume.inspection.view import Inspected
@@ -103,10 +103,10 @@ class VolumeSubject:
 
     async def _attach(self, process, prefix, journal, accept_loss):
         store = _persistent(process)
-        caches = attaching.Caches(memory=FrameCache(self._cache))
+        caches = attaching.Caches(memory=FrameCache(FrameMemory(self._cache)))
         if self._disk_cache and process.host is not None:
             disk = await process.call_in_thread(process.host.cache, process, LEAST)
-            caches = attaching.Caches(memory=FrameCache(self._cache), disk=disk)
+            caches = attaching.Caches(memory=FrameCache(FrameMemory(self._cache)), disk=disk)
 
         async def attach(journal=None):
             if journal is not None:

@@ -7,7 +7,7 @@ import json
 from backends.objects.contract import StoreError
 from backends.volume.attaching import Caches, attach
 from backends.volume.environment import Options
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.inspection.checking import check
 from backends.volume.inspection.findings import Findings
 from backends.volume.inspection.left_overs import missing_note
@@ -97,7 +97,7 @@ async def _mend(inspected: Inspected, admit: Admit) -> None:
             inspected.prefix,
             inspected.environment,
             options,
-            Caches(memory=FrameCache(MIB)),
+            Caches(memory=FrameCache(FrameMemory(MIB))),
             inspected.source,
             admit=admit,
         )

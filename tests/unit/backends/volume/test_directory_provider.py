@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from backends.objects.contract import Exists
 from backends.volume import directory_provider
 from backends.volume.directory_provider import DirectoryProvider, check_names
-from backends.volume.shared_caches import CACHES
+from backends.volume.shared_caches import CACHES, MEMORY
 from gateway.errors import Closed, ExportBusy, ExportUnavailable
 from gateway.info import MIB
 from gateway.interfaces import IExport, IStorageProvider
@@ -235,7 +235,8 @@ def test_a_damaged_superblock_is_named(machine):
 
 
 def test_what_was_opened_is_closed_when_opening_fails(machine):
-    """Neither threads nor the lock of a cache or a journal stay behind."""
+    """Neither threads nor memory nor the lock of a cache or a journal stay behind."""
+    others = dict(MEMORY._limits)
     keys = {"durability": "journal", "journal_size": "128M", "cache_size": "4M"}
     machine.settle(opened(machine, **keys).close())
     log = machine.directory / "objects/vm1/log"
@@ -243,13 +244,13 @@ def test_what_was_opened_is_closed_when_opening_fails(machine):
     for path in good:
         path.write_bytes(b"damaged")
     assert "vm1/log/" in refused(machine, **keys)
-    assert CACHES._lent == {}
+    assert CACHES._lent == {} and MEMORY._limits == others
     for path, data in good.items():
         path.write_bytes(data)
     export = opened(machine, **keys)
-    assert CACHES._lent != {}
+    assert CACHES._lent != {} and MEMORY._limits != others
     machine.settle(export.close())
-    assert CACHES._lent == {}
+    assert CACHES._lent == {} and MEMORY._limits == others
 
 
 def test_a_volume_that_is_only_read_is_not_touched(machine):

@@ -13,7 +13,7 @@ from backends.objects.contract import Garbled, Transient
 from backends.objects.memory import MemoryStore
 from backends.volume.environment import Environment
 from backends.volume.fetching import Fetcher
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.frames import split
 from backends.volume.header import Codec, Extent, Kind
 from backends.volume.keys import Crypt
@@ -52,7 +52,7 @@ class Host:
             call_in_thread=maybeDeferred,
             process=Process("here"),
         )
-        self.memory = FrameCache(cache)
+        self.memory = FrameCache(FrameMemory(cache))
         self.fetcher = Fetcher(self.store, self.lineage, self.memory, disk, environment)
         self.disk = disk
         self.data = random.Random(5).randbytes(64 * FRAME - SECTOR)
@@ -189,6 +189,47 @@ def test_frames_close_to_each_other_come_with_one_get():
     assert host.read(30, 34, 39) == [[host.frame(30), host.frame(34), host.frame(39)]]
     assert host.gets() == 2
     assert host.fetcher.cached(SLOT, 32 * FRAME_SECTORS, 1) is not None
+
+
+def test_an_object_that_is_asked_again_and_again_comes_in_larger_pieces():
+    """Two frames with the fourth get, four with the fifth: pieces that lie end to end."""
+    host = Host()
+    for frame in (10, 20, 30):
+        host.read(frame)
+    host.store.calls.clear()
+    assert host.read(41) == [[host.frame(41)]]
+    assert host.read(40) == [[host.frame(40)]]
+    assert host.read(50) == [[host.frame(50)]]
+    assert host.gets() == 2
+    for frame in (48, 49, 51):
+        assert host.fetcher.cached(SLOT, frame * FRAME_SECTORS, 1) is not None
+    assert host.fetcher.cached(SLOT, 52 * FRAME_SECTORS, 1) is None
+
+
+def test_who_wants_what_is_brought_along_waits_for_it():
+    host = Host(holds=["get"])
+    for frame in (10, 20, 30):
+        host.read(frame)
+        host.store.answer_all()
+    host.store.calls.clear()
+    first, second = host.read(40), host.read(41)
+    host.store.answer_all()
+    assert (first, second) == ([[host.frame(40)]], [[host.frame(41)]])
+    assert host.gets() == 1
+
+
+def test_what_is_brought_along_need_not_be_well(said):
+    """Nobody asked for it; whoever does finds out, and nobody waits for ever."""
+    host = Host()
+    for frame in (10, 20, 30):
+        host.read(frame)
+    host.damage_frame(41)
+    host.store.calls.clear()
+    assert host.read(40) == [[host.frame(40)]]
+    assert host.gets() == 1 and not said
+    assert failed_with(host.read(41), Corrupt)
+    assert len(said) == 1
+    assert not host.fetcher._coming
 
 
 def test_frames_at_the_start_come_with_the_header():
@@ -350,7 +391,7 @@ def test_frames_on_disk_need_no_get_but_the_header():
     host = Host(key=bytes(range(32)), disk=disk)
     host.read(FAR)
     assert host.frame(FAR) not in disk.frames.values()  # as they are stored: encrypted
-    host.memory._frames.clear()
+    host.memory.drop()
     host.store.calls.clear()
     assert host.read(FAR) == [[host.frame(FAR)]]
     assert host.gets() == 0
@@ -360,7 +401,7 @@ def test_a_frame_that_is_damaged_on_disk_comes_from_the_store():
     disk = Disk()
     host = Host(disk=disk)
     host.read(FAR)
-    host.memory._frames.clear()
+    host.memory.drop()
     disk.frames = {key: b"?" + frame[1:] for key, frame in disk.frames.items()}
     assert host.read(FAR) == [[host.frame(FAR)]]
 

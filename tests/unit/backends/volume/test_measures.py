@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 from backends.objects.contract import Exists, NotFound
 from backends.objects.counting import CountingStore
 from backends.objects.memory import MemoryStore
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.measures import VolumeMeasures
 from gateway import measures as m
 from gateway.errors import Closed, Fenced, Unavailable
@@ -28,7 +28,7 @@ class Lab:
         self.host = VolumeHost(store=self.store)
         self.volume = self.host.new(SIZE)
         self.told = VolumeMeasures(
-            CountingStore(MemoryStore()), FrameCache(MIB), None, self.volume.parts
+            CountingStore(MemoryStore()), FrameCache(FrameMemory(MIB)), None, self.volume.parts
         )
 
     def value(self, measure, *labels):
@@ -176,7 +176,7 @@ def test_requests_are_told_by_outcome_and_timed():
     now = [0.0]
     store = HeldStore(MemoryStore(), ())
     counting = CountingStore(store, lambda: now[0])
-    told = VolumeMeasures(counting, FrameCache(MIB))
+    told = VolumeMeasures(counting, FrameCache(FrameMemory(MIB)))
     store.holds.add("put")
     counting.put("a", [b"12345"], True)
     now[0] = 0.2
@@ -199,7 +199,7 @@ def test_a_volume_that_is_only_read_tells_of_its_store_and_caches():
     """
     There is nothing dirty to tell of.
     """
-    told = VolumeMeasures(CountingStore(MemoryStore()), FrameCache(MIB))
+    told = VolumeMeasures(CountingStore(MemoryStore()), FrameCache(FrameMemory(MIB)))
     measures = {sample.measure for sample in told.measures()}
     assert m.CACHE_BYTES in measures
     assert m.VOLUME_DIRTY not in measures

@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from backends.objects.contract import Transient
 from backends.objects.memory import MemoryStore
-from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_cache import FrameCache, FrameMemory
 from backends.volume.keys import KeySource
 from backends.volume.operations import VolumeOperations
 from gateway.errors import (
@@ -41,7 +41,7 @@ class Lab:
         store, environment = self.host.store, self.host.environment
         self.volume = volume
         self.operations = VolumeOperations(
-            volume, store, prefix, environment, FrameCache(MIB), self.source
+            volume, store, prefix, environment, FrameCache(FrameMemory(MIB)), self.source
         )
 
     def reopen(self):

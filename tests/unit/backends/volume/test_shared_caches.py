@@ -1,10 +1,10 @@
-"""One disk cache for each directory, however many volumes use it."""
+"""One memory for all volumes, and one disk cache for each directory."""
 
 from __future__ import annotations
 
 import os
 
-from backends.volume.shared_caches import SharedCaches
+from backends.volume.shared_caches import SharedCaches, SharedMemory
 from gateway.info import MIB
 
 
@@ -41,3 +41,19 @@ def test_a_cache_is_opened_again_after_the_last_user(tmp_path):
     assert again.is_on
     assert os.stat(tmp_path / "frames").st_size > 4 * MIB
     caches.give_back(again)
+
+
+def test_volumes_share_memory_as_large_as_the_largest_that_is_asked_for():
+    """What a volume had is free for others when it is gone."""
+    shared = SharedMemory()
+    small = shared.borrow(10)
+    large = shared.borrow(30)
+    small.put("a", b"1" * 10)
+    large.put("a", b"2" * 10)
+    assert shared.memory.limit == 30 and "a" in small
+    shared.give_back(large)
+    shared.give_back(large)
+    assert (shared.memory.limit, shared.memory.bytes) == (10, 10)
+    assert small.get("a") == b"1" * 10
+    shared.give_back(small)
+    assert (shared.memory.limit, shared.memory.bytes) == (0, 0)
