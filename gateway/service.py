@@ -71,6 +71,7 @@ class Gateway(Service):
         make_pool: Callable[..., Any] = StorageThreads,
         supervisor: NotifySocket | None = None,
         bring_log: Callable[[Componentized], None] = lambda application: None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -82,6 +83,7 @@ class Gateway(Service):
             reactor: by default the global one, from `startService` on.
             supervisor: is told how the gateway gets on; nobody by default.
             bring_log: gives the application that the service is put into its log.
+            settle: called when exports were tried and listeners are open, also after a reload.
         """
         self._configuration = configuration
         self._inherited = inherited
@@ -97,6 +99,7 @@ class Gateway(Service):
         )
         self._supervisor = supervisor or NotifySocket()
         self._bring_log = bring_log
+        self._settle = settle
         self._set_signal = set_signal
         self._make_pool = make_pool
         self._pool: Any = None
@@ -170,6 +173,7 @@ class Gateway(Service):
     def _is_ready(self, _: object) -> None:
         # Not after all when it was stopped meanwhile.
         if self.running and self._supervised is not None:
+            self._settle()
             self._supervised.ready()
 
     def _say_what_this_is(self, configuration: Configuration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from gateway.config import EMBEDDED_DATA_DIR, Configuration
 from gateway.errors import ConfigurationError
 from gateway.nbd.uri import DEFAULT_PORT
 from gateway.service import Gateway
+
+#: Objects that may be made, beyond those that went by themselves, before the collector looks.
+_YOUNG = 5000
 
 
 class Options(usage.Options):
@@ -97,6 +101,7 @@ def makeService(options: Options) -> IService:
             reload=options.reload,
             supervisor=options.supervisor,
             bring_log=bring_log,
+            settle=spare_what_stays,
         )
     no_daemon = bool(options.parent and options.parent.get("nodaemon"))
     screen = embedded.screen(no_daemon and not options.inherited)
@@ -107,7 +112,21 @@ def makeService(options: Options) -> IService:
         announce=lambda listeners: embedded.announce(listeners, screen),
         supervisor=options.supervisor,
         bring_log=bring_log,
+        settle=spare_what_stays,
     )
+
+
+def spare_what_stays() -> None:
+    """
+    Have the garbage collector leave out what is there now, and look at what is new less often.
+
+    More than a hundred thousand objects come with the modules, and stay. To look at all of them
+    takes 0.1 s in which no client is answered.
+    """
+    gc.unfreeze()  # a reload may have closed what was left out the last time
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
 
 
 def _exit(problems: list[str]) -> Any:

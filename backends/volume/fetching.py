@@ -36,8 +36,8 @@ from gateway.stages import stage
 #: takes as long as some hundred KiB of transfer.
 _GAP = 4
 
-#: Frames per get: 8 MiB.
-_MOST = 128
+#: Frames per get: 2 MiB. Much more is got by several at once.
+_MOST = 32
 
 #: Frames that are opened on the spot; more have the reactor for too long, and are worth a thread.
 _FEW = 4
@@ -109,7 +109,7 @@ class Fetcher:
         Args:
             size: of the disk in bytes.
         """
-        return ReadAhead(size, min(MOST, self._memory.memory.limit // 4))
+        return ReadAhead(size, min(MOST, self._memory.memory.limit // 8))
 
     def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
         """The bytes, in pieces, if all of them are in memory."""

@@ -15,7 +15,11 @@ import attrs
 from gateway.info import KIB, MIB
 
 #: The first guess, unless reads are longer; what each further one is multiplied by; the most.
-_FIRST, _FACTOR, MOST = 128 * KIB, 4, 8 * MIB
+#: A store gives some 100 MB a second to one request, and several requests at once get more.
+_FIRST, _FACTOR, MOST = 128 * KIB, 4, 32 * MIB
+
+#: From here on a guess is only doubled: it is in vain if reading ends here.
+_MUCH = 2 * MIB
 
 #: Streams that are followed at once.
 _STREAMS = 32
@@ -141,7 +145,8 @@ class ReadAhead:
 
     def _guess(self, stream: _Stream, length: int, beyond: Beyond) -> tuple[int, int] | None:
         """What lies ahead of a stream, more than the last time."""
-        stream.window = min(max(stream.window, length, _FIRST // _FACTOR) * _FACTOR, self._most)
+        last = max(stream.window, length, _FIRST // _FACTOR)
+        stream.window = min(last * (_FACTOR if last < _MUCH else 2), self._most)
         start = max(stream.ahead, stream.reached)
         stream.ahead = min(beyond(start, stream.window), self._size)
         stream.in_hand += stream.window

@@ -148,6 +148,18 @@ class GatewayTests(SynchronousTestCase):
         assert [name for name, _ in self.provider.attempts] == ["a"]
         assert self.announced == ["one"]
 
+    def test_it_settles_once_all_is_open_and_again_after_a_reload(self) -> None:
+        """Not before: what is opened later would not be settled."""
+        settled: list[int] = []
+        self.provider.now = opening = Deferred()
+        gateway = self._gateway(self.configuration, settle=lambda: settled.append(1))
+        gateway.startService()
+        assert settled == []
+        opening.callback(self.export)
+        assert settled == [1]
+        gateway.reload()
+        assert settled == [1, 1]
+
     def test_a_port_that_is_taken_ends_the_start_before_a_disk_is_touched(self) -> None:
         """The process exits instead of serving half of it."""
         self.reactor.taken = frozenset({2})

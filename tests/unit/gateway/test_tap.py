@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from twisted.application.service import IService
 from twisted.python.usage import UsageError
 
 from gateway.service import Gateway
-from gateway.tap import Options, makeService
+from gateway.tap import Options, makeService, spare_what_stays
 
 GOOD = "[listen:l]\nendpoint = tcp:10809:interface=127.0.0.1\n[export:m]\nprovider = memory\n"
 
@@ -85,3 +86,23 @@ def test_a_reload_reads_the_file_again(file: Path) -> None:
     file.write_text(GOOD + "size = 2M\n")
     os.chdir("/")
     assert options.reload() != options.configuration
+
+
+def test_the_collector_leaves_out_what_came_with_the_start() -> None:
+    """Again and again: what was left out and is no longer needed goes with the next time."""
+    threshold = gc.get_threshold()
+    try:
+        spare_what_stays()
+        frozen = gc.get_freeze_count()
+        assert frozen > 10_000
+        assert len(gc.get_objects()) < 1000
+        more = [[] for _ in range(5000)]  # type: ignore[var-annotated]
+        more[0].append(more)
+        spare_what_stays()
+        assert gc.get_freeze_count() > frozen + 4000
+        del more
+        spare_what_stays()
+        assert gc.get_freeze_count() < frozen + 1000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
