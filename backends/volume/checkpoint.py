@@ -30,8 +30,9 @@ from backends.volume.directory import (
     unpack_refs,
 )
 from backends.volume.extent_map import ExtentMap, Page, encoded_changes
-from backends.volume.object_table import Entry, ObjectKind, ObjectTable, TablePage, Version
+from backends.volume.object_table import ObjectTable, Version
 from backends.volume.slices import SliceKind
+from backends.volume.table_page import Entry, ObjectKind, TablePage
 from backends.volume.units import LEAF_PAGES
 
 #: Slices in a chain at which it is written as one image.

@@ -33,9 +33,10 @@ from backends.volume.inspection.timeline import settled
 from backends.volume.inspection.view import Inspected, folder
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
-from backends.volume.object_table import NOBODY, Entry, ObjectKind, ObjectTable, Version
+from backends.volume.object_table import ObjectTable, Version
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Root, Snapshot, Superblock
+from backends.volume.table_page import NOBODY, Entry, ObjectKind
 from backends.volume.units import SECTOR
 from backends.volume.values import ABSENT, DATA, HOLE
 from backends.volume.values import index as index_of

@@ -31,9 +31,10 @@ from backends.volume.checkpoint import (
 )
 from backends.volume.directory import Directory, Leaf, Need, SliceRef, unpack_refs
 from backends.volume.extent_map import ExtentMap
-from backends.volume.object_table import FREE, Entry, ObjectKind, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.runs import Run, Runs
 from backends.volume.slices import SliceKind
+from backends.volume.table_page import FREE, Entry, ObjectKind
 from backends.volume.units import LEAF_PAGES, PAGE_SECTORS
 from backends.volume.values import DATA, HOLE, ZERO, data
 
