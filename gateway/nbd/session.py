@@ -27,12 +27,11 @@ from gateway.errors import NotFast, StorageError
 from gateway.info import MIB
 from gateway.interfaces import IExport
 from gateway.nbd import constants as c
-from gateway.nbd.changes import runs_since
+from gateway.nbd.block_status import BlockStatus
 from gateway.nbd.complaints import Complaints
-from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import WORDS, to_nbd
 from gateway.nbd.inbox import GOING, Inbox
-from gateway.nbd.limits import EXTENT_CAP, FEW_IN_FLIGHT, READ_CHUNK, Limits
+from gateway.nbd.limits import FEW_IN_FLIGHT, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
 from gateway.nbd.reading import read_in_place, send_chunks, send_data
 from gateway.nbd.replies import framing
@@ -97,6 +96,7 @@ class Session:
         self._reactor = reactor
         self._answered_later = answered_later
         self._replies = framing(terms.framing, self.outbox)
+        self._status = BlockStatus(terms.contexts, export, self._replies)
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._room: list[Deferred[None]] = []
@@ -327,34 +327,7 @@ class Session:
         self._answer(result, request, self._done, min(length, PIECE))
 
     def _block_status(self, request: Request) -> None:
-        first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
-        references = dict.fromkeys(context.reference for context in self._asked(request))
-        if references.keys() == {None}:
-            result = self._export.extents(request.offset, request.length, first_only)
-            self._answer(result, request, self._have_extents)
-            return
-        runs = Deferred.fromCoroutine(
-            runs_since(references, self._export, request.offset, request.length, first_only)
-        )
-        self._answer(runs, request, self._have_runs)
-
-    def _asked(self, request: Request) -> list[Context]:
-        """The contexts that a block status is about."""
-        ids = request.context_ids
-        return [context for context in self._terms.contexts if ids is None or context.id in ids]
-
-    def _have_extents(self, extents: Any, request: Request) -> None:
-        self._have_runs({None: extents}, request)
-
-    def _have_runs(self, runs: Any, request: Request) -> None:
-        replies = self._replies
-        contexts = self._asked(request)
-        longest, cap = replies.longest_status, EXTENT_CAP // len(contexts)
-        if request.flags & c.NBD_CMD_FLAG_REQ_ONE:
-            longest, cap = min(longest, request.length), 1
-        for context in contexts:
-            words = status_words(runs[context.reference], context, request.length, longest, cap)
-            replies.status(request, context.id, words, context is contexts[-1])
+        self._answer(self._status.ask(request), request, self._status.tell)
 
     def _done(self, result: Any, request: Request) -> None:
         """A command whose success carries no data."""
