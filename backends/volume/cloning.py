@@ -15,6 +15,7 @@ from backends.volume.keys import KEY, Crypt, KeySource, unwrap_any, wrap, wrap_w
 from backends.volume.lineage import Lineage, Member
 from backends.volume.names import Names
 from backends.volume.superblock import Ancestor, Parent, Snapshot, Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import Found, current, unlock, vacancy
 from gateway.errors import ExportUnavailable, UnknownExport
 
@@ -125,7 +126,7 @@ async def _make(
     members = [Member(uuid, names, crypt), *(lineage[n] for n in range(len(lineage)))]
     child = await _checkpoint(store, Lineage(members), child, snapshot)
     try:
-        await store.put(names.sb(begin.generation), [child.encode(crypt)], True)
+        await store.put(names.sb(begin.generation), [encode(child, crypt)], True)
     except Exists:
         raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already") from None
     return child

@@ -36,6 +36,7 @@ from backends.volume.names import Kind
 from backends.volume.object_table import ObjectTable, Version
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Root, Snapshot, Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.table_page import NOBODY, Entry, ObjectKind
 from backends.volume.units import SECTOR
 from backends.volume.values import ABSENT, DATA, HOLE
@@ -343,7 +344,7 @@ class _Rebuilder:
         await confirm(self._store, names, ours)
         try:
             await self._store.put(
-                names.sb(named.generation), [named.encode(self._lineage.own.crypt)], True
+                names.sb(named.generation), [encode(named, self._lineage.own.crypt)], True
             )
         except Exists:
             raise ExportBusy(f"{names.sb(named.generation)} exists already") from None

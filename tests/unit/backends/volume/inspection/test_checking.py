@@ -17,6 +17,7 @@ from backends.volume.environment import Options
 from backends.volume.header import decode
 from backends.volume.inspection.checking import check
 from backends.volume.inspection.view import Inspected, look
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import NoVolume, newest
 from gateway.errors import ExportUnavailable, Unavailable
 from gateway.info import MIB
@@ -241,7 +242,7 @@ def recounted(lab, change):
         checkpoint=objects.root(written.root),
     )
     key = view.names.sb(following.generation)
-    host.settle(host.store.put(key, [following.encode(view.lineage.own.crypt)], True))
+    host.settle(host.store.put(key, [encode(following, view.lineage.own.crypt)], True))
 
 
 def live_entry(stored):
