@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from backends.objects.contract import Exists, IObjectStore, StoreError
-from backends.volume.checkpoint import State, write
+from backends.volume.checkpoint import State, at_once, write
 from backends.volume.checkpointing import CheckpointObjects
 from backends.volume.directory import Directory
 from backends.volume.extent_map import ExtentMap
@@ -311,12 +311,8 @@ class _Rebuilder:
         steps = write(
             stored.map, stored.objects, stored.containers, stored.state, newest, objects.emit
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                written = end.value
-                break
+        written = at_once(steps)
+        assert written.root is not None, "it has been emitted"
         for key, sealed in objects.sealed():
             try:
                 await self._store.put(key, sealed.parts, True)

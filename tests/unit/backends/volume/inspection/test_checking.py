@@ -11,7 +11,7 @@ import pytest
 
 from backends.objects.contract import Transient
 from backends.objects.memory import MemoryStore
-from backends.volume.checkpoint import write
+from backends.volume.checkpoint import at_once, write
 from backends.volume.checkpointing import CheckpointObjects, load
 from backends.volume.environment import Options
 from backends.volume.header import decode
@@ -229,11 +229,7 @@ def recounted(lab, change):
     change(stored)
     objects = CheckpointObjects(view.lineage, superblock, 0, stored.containers, stored.state)
     steps = write(stored.map, stored.objects, stored.containers, stored.state, None, objects.emit)
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        written = end.value
+    written = at_once(steps)
     for key, sealed in objects.sealed():
         host.settle(host.store.put(key, sealed.parts, True))
     following = attrs.evolve(
