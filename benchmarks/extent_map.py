@@ -22,8 +22,9 @@ from backends.volume.checkpoint import State, write
 from backends.volume.directory import Directory, SliceRef
 from backends.volume.extent_map import ExtentMap
 from backends.volume.layered import LayeredMap
-from backends.volume.object_table import Entry, ObjectKind, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.slices import SliceKind
+from backends.volume.table_page import Entry, ObjectKind
 from backends.volume.values import ABSENT, HOLE, data
 
 T = TypeVar("T")

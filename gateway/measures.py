@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from zope.interface import Interface
 
+from gateway.maintenance import Severity
 from gateway.traffic import ERRORS, FAILURES, OPS
 
 #: Before every name.
@@ -40,6 +41,8 @@ LABELS: dict[str, tuple[str, ...] | None] = {
     "direction": ("up", "down"),
     "cache": ("memory", "disk"),
     "outcome": OUTCOMES,
+    "volume": None,
+    "severity": tuple(severity.value for severity in Severity),
     "version": None,
     "twisted": None,
     "boto3": None,
@@ -294,6 +297,20 @@ ZERO_AVOIDED = Measure(
     _EXPORT,
 )
 
+# What `nbdgateway scrub` writes to a file.
+
+SCRUB_TIME = Measure(
+    "last_scrub_timestamp_seconds",
+    GAUGE,
+    "When a scrub of a volume last came to its end, in seconds since 1970.",
+    ("volume",),
+)
+SCRUB_FINDINGS = Measure(
+    "last_scrub_findings", GAUGE, "What that scrub found.", ("volume", "severity")
+)
+
+SCRUB = (SCRUB_TIME, SCRUB_FINDINGS)
+
 STORAGE = (
     S3_REQUESTS,
     S3_SECONDS,
@@ -323,4 +340,4 @@ STORAGE = (
     ZERO_AVOIDED,
 )
 
-ALL = (*GATEWAY, *STORAGE)
+ALL = (*GATEWAY, *STORAGE, *SCRUB)

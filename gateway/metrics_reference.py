@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from gateway.measures import GATEWAY, LABELS, STORAGE, Measure
+from gateway.measures import GATEWAY, LABELS, SCRUB, STORAGE, Measure
 
 _INTRODUCTION = """\
 <!-- Made by `python -m gateway.metrics_reference`; not to be changed by hand. -->
@@ -34,7 +34,13 @@ Of exports whose storage tells them: volumes, in buckets and in directories. Wha
 is named for S3 counts requests to any object store.
 """
 
-_LABELS = "An empty right side means names from the configuration, or versions.\n"
+_SCRUB = """\
+A [scrub](../howto/check-and-repair.md) is done beside the gateway, and `/metrics` does
+not know of it. `nbdgateway scrub --metrics FILE` writes these for the textfile
+collector of Prometheus' node exporter when it has come to its end:
+"""
+
+_LABELS = "An empty right side means names from the configuration, addresses, or versions.\n"
 
 
 def page() -> str:
@@ -48,6 +54,9 @@ def page() -> str:
             "## Storage\n",
             _STORAGE,
             _table(STORAGE),
+            "## Scrubs\n",
+            _SCRUB,
+            _table(SCRUB),
             "## Labels\n",
             _LABELS,
             "| label | values |\n|---|---|",

@@ -19,6 +19,7 @@ from backends.volume.environment import Environment
 from backends.volume.keys import Crypt
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import is_highest
 from backends.volume.turns import Turn
 from gateway.errors import Fenced, Unavailable
@@ -83,7 +84,7 @@ class Authority:
                 **changes,
             )
             key = self._names.sb(following.generation)
-            body = following.encode(self._crypt)
+            body = encode(following, self._crypt)
             said = ""
             while True:
                 self._condition.check()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from backends.volume.directory import (
     LEAF_SHIFT,
@@ -30,8 +31,9 @@ from backends.volume.directory import (
     unpack_refs,
 )
 from backends.volume.extent_map import ExtentMap, Page, encoded_changes
-from backends.volume.object_table import Entry, ObjectKind, ObjectTable, TablePage, Version
+from backends.volume.object_table import ObjectTable, Version
 from backends.volume.slices import SliceKind
+from backends.volume.table_page import Entry, ObjectKind, TablePage
 from backends.volume.units import LEAF_PAGES
 
 #: Slices in a chain at which it is written as one image.
@@ -54,6 +56,18 @@ _EMBEDDED = struct.Struct("<II")
 _FORGOTTEN = struct.Struct("<QBB")
 
 Emit = Callable[[SliceKind, bytes], SliceRef]
+
+T = TypeVar("T")
+
+
+def at_once(steps: Generator[None, None, T]) -> T:
+    """What ``steps`` come to, all of them taken: where nobody else waits for the reactor."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            came_to: T = end.value
+            return came_to
 
 
 @dataclass(slots=True)
@@ -119,13 +133,7 @@ class Written:
         Returns:
             What nothing needs any more.
         """
-        steps = self.commit_in_steps()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                deletable: Deletable = end.value
-                return deletable
+        return at_once(self.commit_in_steps())
 
     def commit_in_steps(self) -> Generator[None, None, Deletable]:
         """

@@ -22,11 +22,12 @@ from backends.volume.fetching import Fetcher
 from backends.volume.header import Codec
 from backends.volume.lineage import Lineage
 from backends.volume.names import Kind
-from backends.volume.object_table import Entry, ObjectKind, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.sealing import Sealed
 from backends.volume.slices import FIRST_OFFSET, SliceKind, open_slice, seal_checkpoint, seal_slice
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Root, Snapshot, Superblock
+from backends.volume.table_page import Entry, ObjectKind
 from backends.volume.turns import Turn
 from backends.volume.units import SECTOR
 from gateway.errors import Closed, Corrupt, Fenced, StorageError, Unavailable

@@ -14,6 +14,7 @@ from backends.volume.keys import KeySource
 from backends.volume.lineage import Lineage
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import Found, current, is_highest, unlock
 from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
 from gateway.moments import moment
@@ -102,7 +103,7 @@ async def claim(
             continue
         found = None
         try:
-            await store.put(names.sb(ours.generation), [ours.encode(lineage.own.crypt)], True)
+            await store.put(names.sb(ours.generation), [encode(ours, lineage.own.crypt)], True)
         except Exists:
             continue
         if await is_highest(store, names, ours.generation):

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import attrs
 
 from backends.objects.contract import Exists, IObjectStore
-from backends.volume.checkpoint import write
+from backends.volume.checkpoint import at_once, write
 from backends.volume.checkpointing import CheckpointObjects, load
 from backends.volume.environment import Environment
 from backends.volume.keys import KEY, Crypt, KeySource, unwrap_any, wrap, wrap_with_volume_key
 from backends.volume.lineage import Lineage, Member
 from backends.volume.names import Names
 from backends.volume.superblock import Ancestor, Parent, Snapshot, Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import Found, current, unlock, vacancy
 from gateway.errors import ExportUnavailable, UnknownExport
 
@@ -125,7 +126,7 @@ async def _make(
     members = [Member(uuid, names, crypt), *(lineage[n] for n in range(len(lineage)))]
     child = await _checkpoint(store, Lineage(members), child, snapshot)
     try:
-        await store.put(names.sb(begin.generation), [child.encode(crypt)], True)
+        await store.put(names.sb(begin.generation), [encode(child, crypt)], True)
     except Exists:
         raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already") from None
     return child
@@ -155,12 +156,8 @@ async def _checkpoint(
     stored.state.ancestors = len(lineage) - 1
     objects = CheckpointObjects(lineage, child, child.written_ms, stored.containers, stored.state)
     steps = write(stored.map, stored.objects, stored.containers, stored.state, None, objects.emit)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            written = end.value
-            break
+    written = at_once(steps)
+    assert written.root is not None, "it has been emitted"
     for key, sealed in objects.sealed():
         await store.put(key, sealed.parts, True)
     return attrs.evolve(child, checkpoint=objects.root(written.root))

@@ -26,9 +26,9 @@ from backends.volume.fetching import Fetcher
 from backends.volume.header import MAX_EXTENTS, Codec, Extent
 from backends.volume.lineage import Lineage
 from backends.volume.names import Kind
-from backends.volume.object_table import Entry, ObjectKind
 from backends.volume.sealing import seal
 from backends.volume.stored_map import StoredMap
+from backends.volume.table_page import Entry, ObjectKind
 from backends.volume.turns import Turn
 from backends.volume.units import SECTOR
 from backends.volume.values import DATA, data, kind

@@ -8,6 +8,7 @@ from backends.volume.header import Codec
 from backends.volume.keys import KEY, Crypt, KeySource, Wrap, wrap
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import newest, vacancy
 from backends.volume.units import MAX_SECTORS, SECTOR
 from gateway.errors import ExportUnavailable
@@ -106,7 +107,7 @@ async def create(
         description=description,
     )
     try:
-        await store.put(names.sb(begin.generation), [superblock.encode(crypt)], True)
+        await store.put(names.sb(begin.generation), [encode(superblock, crypt)], True)
     except Exists:
         raise ExportUnavailable(f"{names.sb_prefix}: there is a volume already") from None
     return superblock

@@ -23,9 +23,8 @@ from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreErro
 from backends.volume.environment import Environment
 from backends.volume.frame_cache import FrameCache
 from backends.volume.frames import Opened, open_frame, open_frames
-from backends.volume.header import Header, decode
+from backends.volume.header import Header
 from backends.volume.lineage import Lineage, Source
-from backends.volume.names import Kind
 from backends.volume.neighbours import widened
 from backends.volume.read_ahead import MOST, ReadAhead
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
@@ -178,7 +177,7 @@ class Fetcher:
         """An object's header with its extents, from the store."""
         key = self._lineage.key(source)
         data = await self._get(key, 0, HEADER_LIMIT)
-        return self._decoded(source, data, key)
+        return self._lineage[source.volume].header(source, data)
 
     async def _frames(self, source: Source, wanted: Sequence[int]) -> dict[int, bytes]:
         known = self._objects.get(source)
@@ -380,10 +379,10 @@ class Fetcher:
             near = next(iter(_merged([-1, *wanted])))[-1] + 1
             try:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
-                header = self._decoded(source, data, key)
+                header = self._lineage[source.volume].header(source, data)
             except Corrupt:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
-                header = self._decoded(source, data, key)
+                header = self._lineage[source.volume].header(source, data)
             known = self._remember(source, header)
             await self._take(source, known, data, wanted)
         except Exception as failure:
@@ -431,22 +430,6 @@ class Fetcher:
         """What caches call an object, whichever volume reads it."""
         uuid = self._lineage[source.volume].uuid
         return f"{uuid.hex()}/{source.kind:d}/{source.epoch:x}/{source.number:x}"
-
-    def _decoded(self, source: Source, data: bytes, key: str) -> Header:
-        member = self._lineage[source.volume]
-        if source.kind == Kind.MOVED:
-            return decode(
-                data,
-                member.crypt,
-                key,
-                kind=Kind.MOVED,
-                volume=member.uuid,
-                epoch=source.epoch,
-                number=source.number,
-            )
-        return decode(
-            data, member.crypt, key, kind=Kind.DATA, volume=member.uuid, position=source.number
-        )
 
     async def _get(self, key: str, start: int, length: int) -> bytes:
         try:

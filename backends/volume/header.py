@@ -1,9 +1,9 @@
 """
 What every object starts with: who wrote what for which volume, and where it lies.
 
-See `docs/reference/volume-format.md`. A header and its tables are covered by
-a CRC against accidents and, in an encrypted volume, by a keyed tag against
-forgery. `decode` believes nothing that these do not confirm.
+See `docs/reference/volume-format.md`. A header and its tables (`header_tables`)
+are covered by a CRC against accidents and, in an encrypted volume, by a keyed
+tag against forgery. `decode` believes nothing that these do not confirm.
 """
 
 from __future__ import annotations
@@ -11,17 +11,27 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Collection, Sequence
-from enum import IntEnum
-from itertools import accumulate, chain, starmap
-from typing import Final, NamedTuple
+from itertools import accumulate
+from typing import Final
 
 import attrs
 import google_crc32c
 
+from backends.volume.header_tables import (
+    EXTENT_BYTES,
+    FRAME_BYTES,
+    Codec,
+    Extent,
+    Frame,
+    check_extents,
+    pack_extents,
+    pack_frames,
+    unpack_extents,
+    unpack_frames,
+)
 from backends.volume.keys import TAG, Crypt, ObjectCrypt
 from backends.volume.names import Kind
 from backends.volume.units import FRAME, HEADER_LIMIT, OBJECT_BYTES, SECTOR, WINDOW
-from backends.volume.values import DATA, HOLE, ZERO
 from gateway.errors import Corrupt
 from gateway.interfaces import Buffer
 
@@ -49,54 +59,9 @@ ENCRYPTED: Final = 1
 #: Bytes of a header without its tables.
 FIXED: Final = 128
 
-_EXTENT = 16
-_FRAME = 8
 _FIELDS = struct.Struct("<8sHBBI16s16sQQQQIIQQ16sII")
 _CRC = struct.Struct("<I")
-_WORD = struct.Struct("<Q")
 _TAG_AT = 104
-_SECTOR_LIMIT = 1 << 48
-_LENGTH_MASK = (1 << 40) - 1
-
-
-class Codec(IntEnum):
-    """How the stored bytes of a frame or slice were made from the plain ones."""
-
-    NONE = 0
-    ZSTD = 1
-    LZ4 = 2
-
-
-class Extent(NamedTuple):
-    """
-    A range of the disk that an object says something about.
-
-    Attributes:
-        sector: the first one, on the disk.
-        length: sectors, more than 0.
-        kind: `HOLE`, `ZERO` or `DATA` of `backends.volume.values`.
-        data_sector: for `DATA` the first sector in the object's plain data; else 0.
-    """
-
-    sector: int
-    length: int
-    kind: int
-    data_sector: int
-
-
-class Frame(NamedTuple):
-    """
-    A piece of an object's data that is checked, compressed and encrypted as one.
-
-    Attributes:
-        stored_length: bytes in the object.
-        codec: a `Codec`.
-        crc: CRC-32C of the stored bytes.
-    """
-
-    stored_length: int
-    codec: int
-    crc: int
 
 
 @attrs.frozen
@@ -142,7 +107,7 @@ class Header:
 
     @length.default
     def _compute_length(self) -> int:
-        return FIXED + len(self.extents) * _EXTENT + len(self.frames) * _FRAME
+        return FIXED + len(self.extents) * EXTENT_BYTES + len(self.frames) * FRAME_BYTES
 
     @_offsets.default
     def _compute_offsets(self) -> tuple[int, ...]:
@@ -178,7 +143,7 @@ class Header:
 
 def max_extents(n_frames: int) -> int:
     """How many extents fit a header beside ``n_frames`` frames."""
-    return (HEADER_LIMIT - FIXED - n_frames * _FRAME) // _EXTENT
+    return (HEADER_LIMIT - FIXED - n_frames * FRAME_BYTES) // EXTENT_BYTES
 
 
 #: Extents that fit beside the frames of an object of the usual size.
@@ -213,7 +178,7 @@ def encode(header: Header, crypt: ObjectCrypt | None, behind: Sequence[Buffer] =
         raise ValueError(f"header: got {header.length} bytes, expected at most {HEADER_LIMIT}")
     try:
         data = _pack_fields(header)
-        tables = _pack_extents(header.extents) + _pack_frames(header.frames)
+        tables = pack_extents(header.extents) + pack_frames(header.frames)
     except struct.error as error:
         raise ValueError(f"header: a number is out of its range: {error}") from None
     if crypt is not None:
@@ -301,7 +266,9 @@ def decode(
     ) = _FIELDS.unpack_from(data)
     expect(where, "magic", magic, MAGIC)
     expect(where, "format version", version, VERSION)
-    expect(where, "header length", length, FIXED + n_extents * _EXTENT + n_frames * _FRAME)
+    expect(
+        where, "header length", length, FIXED + n_extents * EXTENT_BYTES + n_frames * FRAME_BYTES
+    )
     if length > HEADER_LIMIT:
         raise Corrupt(f"{where}: header length: got {length}, expected at most {HEADER_LIMIT}")
     if len(data) < length:
@@ -325,8 +292,8 @@ def decode(
         object_number,
         wall_ms,
         bool(flags & ENCRYPTED),
-        _unpack_extents(tables[: n_extents * _EXTENT], where),
-        _unpack_frames(tables[n_extents * _EXTENT :], where),
+        unpack_extents(tables[: n_extents * EXTENT_BYTES], where),
+        unpack_frames(tables[n_extents * EXTENT_BYTES :], where),
         plain_length,
         stored_length,
         unsettled,
@@ -348,7 +315,7 @@ def check(header: Header, where: str) -> None:
         Corrupt: lengths and tables contradict each other, or do not fit the object's type.
     """
     _check_lengths(header, where)
-    _check_extents(header.extents, header.plain_length // SECTOR, where)
+    check_extents(header.extents, header.plain_length // SECTOR, where)
 
 
 def object_crypt(crypt: Crypt, header: Header) -> ObjectCrypt:
@@ -431,73 +398,3 @@ def _check_lengths(header: Header, where: str) -> None:
                 f"{where}: frame {index}: got {stored_length} stored bytes with codec {codec}, "
                 f"expected {plain + overhead} without one, or fewer with one"
             )
-
-
-#: Kinds on disk are 1, 2 and 3; in memory the same, in the top bits.
-_KIND_SHIFT = 62
-_KINDS = {kind >> _KIND_SHIFT: kind for kind in (HOLE, ZERO, DATA)}
-
-
-def _pack_extents(extents: Sequence[Extent]) -> bytes:
-    words = chain.from_iterable(
-        (sector | kind >> _KIND_SHIFT << 48, length | data_sector << 40)
-        for sector, length, kind, data_sector in extents
-    )
-    return struct.pack(f"<{2 * len(extents)}Q", *words)
-
-
-def _unpack_extents(table: memoryview, where: str) -> tuple[Extent, ...]:
-    """Passes over lists instead of a step of Python per field: reads wait for this."""
-    words = struct.unpack(f"<{len(table) // 8}Q", table)
-    low, high = words[::2], words[1::2]
-    sectors = [word & _SECTOR_LIMIT - 1 for word in low]
-    lengths = [word & _LENGTH_MASK for word in high]
-    data_sectors = [word >> 40 for word in high]
-    try:
-        kinds = [_KINDS[word >> 48] for word in low]
-    except KeyError as unknown:
-        raise Corrupt(f"{where}: extent kind: got {unknown}, expected 1, 2 or 3") from None
-    return tuple(starmap(Extent, zip(sectors, lengths, kinds, data_sectors, strict=True)))
-
-
-def _check_extents(extents: Sequence[Extent], plain_sectors: int, where: str) -> None:
-    end = 0
-    for index, (sector, length, kind, data_sector) in enumerate(extents):
-        if sector < end:
-            raise Corrupt(f"{where}: extent {index}: got sector {sector}, expected {end} or more")
-        end = sector + length
-        if not 0 < length <= _LENGTH_MASK:
-            raise Corrupt(
-                f"{where}: extent {index}: got a length of {length}, expected 1 to {_LENGTH_MASK}"
-            )
-        if kind == DATA:
-            if data_sector + length > plain_sectors:
-                raise Corrupt(
-                    f"{where}: extent {index}: got data up to sector {data_sector + length}, "
-                    f"expected at most {plain_sectors}"
-                )
-        elif data_sector:
-            raise Corrupt(f"{where}: extent {index}: got data at {data_sector}, expected none")
-    if end > _SECTOR_LIMIT:
-        raise Corrupt(f"{where}: extents: got the end {end}, expected at most {_SECTOR_LIMIT}")
-
-
-def _pack_frames(frames: Sequence[Frame]) -> bytes:
-    return struct.pack(
-        f"<{len(frames)}Q",
-        *(length | codec << 24 | crc << 32 for length, codec, crc in frames),
-    )
-
-
-def _unpack_frames(table: memoryview, where: str) -> tuple[Frame, ...]:
-    frames = tuple(
-        Frame(word & 0xFFFFFF, word >> 24 & 0xFF, word >> 32)
-        for (word,) in _WORD.iter_unpack(table)
-    )
-    for index, frame in enumerate(frames):
-        if frame.codec > Codec.LZ4:
-            raise Corrupt(
-                f"{where}: frame {index}: got the codec {frame.codec}, expected 0 (none), "
-                "1 (zstd) or 2 (lz4)"
-            )
-    return frames

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import attrs
 
+from backends.volume.header import Header, decode
 from backends.volume.keys import Crypt
 from backends.volume.names import Kind, Names
+from gateway.interfaces import Buffer
 
 
 class Source(NamedTuple):
@@ -43,6 +45,29 @@ class Member:
     names: Names
     crypt: Crypt | None
 
+    def key(self, source: Source) -> str:
+        """What the store calls an object of this volume, whatever number that has in a lineage."""
+        if source.kind == Kind.MOVED:
+            return self.names.gc(source.epoch, source.number)
+        return self.names.log(source.number)
+
+    def header(self, source: Source, start: Buffer) -> Header:
+        """
+        The header of an object of this volume, held against the object's name.
+
+        Args:
+            start: of the object: all of the header at least.
+
+        Raises:
+            Corrupt: it is no header, or not the one that the name asks for.
+        """
+        name = {"position": source.number}
+        if source.kind == Kind.MOVED:
+            name = {"epoch": source.epoch, "number": source.number}
+        return decode(
+            start, self.crypt, self.key(source), kind=source.kind, volume=self.uuid, **name
+        )
+
 
 class Lineage:
     """
@@ -68,7 +93,4 @@ class Lineage:
 
     def key(self, source: Source) -> str:
         """What the store calls the object."""
-        names = self._members[source.volume].names
-        if source.kind == Kind.MOVED:
-            return names.gc(source.epoch, source.number)
-        return names.log(source.number)
+        return self._members[source.volume].key(source)

@@ -24,6 +24,7 @@ from backends.volume.lineage import Lineage
 from backends.volume.listing import everything
 from backends.volume.names import Names
 from backends.volume.superblock import Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import NoVolume, is_highest, newest, unlock
 from backends.volume.units import WINDOW
 from gateway.errors import Corrupt, ExportBusy
@@ -136,7 +137,7 @@ async def _mark(
             owner=last.owner,
             journal=last.journal,
         )
-        await store.put(names.sb(back.generation), [back.encode(lineage.own.crypt)], True)
+        await store.put(names.sb(back.generation), [encode(back, lineage.own.crypt)], True)
         raise
     return marked, lineage
 
@@ -164,7 +165,7 @@ async def _fence(
     # Said before anything goes: without the log nobody would find that slot again.
     noted = attrs.evolve(noted, generation=marked.generation + 1, first_slot=end, checkpoint=None)
     try:
-        await store.put(names.sb(noted.generation), [noted.encode(lineage.own.crypt)], True)
+        await store.put(names.sb(noted.generation), [encode(noted, lineage.own.crypt)], True)
     except Exists:
         raise ExportBusy(f"{names.sb_prefix}: somebody else is deleting the volume") from None
     return noted
@@ -223,7 +224,7 @@ async def _end(
         fenced=True,
     )
     try:
-        await store.put(names.sb(last.generation), [last.encode(None)], True)
+        await store.put(names.sb(last.generation), [encode(last, None)], True)
     except Exists:
         raise ExportBusy(f"{names.sb_prefix}: somebody else is deleting the volume") from None
     if not await is_highest(store, names, last.generation):

@@ -14,8 +14,9 @@ from backends.volume.environment import Options
 from backends.volume.extent_map import ExtentMap
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
-from backends.volume.object_table import Entry, ObjectKind, ObjectTable, Version
+from backends.volume.object_table import ObjectTable, Version
 from backends.volume.slices import SliceKind, open_slice
+from backends.volume.table_page import Entry, ObjectKind
 from backends.volume.turns import Turn, each
 from backends.volume.units import LEAF_PAGES, PAGE_SECTORS
 from backends.volume.values import DATA, index, kind

@@ -9,7 +9,8 @@ from backends.volume.keys import Crypt, KeySource, unwrap, unwrap_any
 from backends.volume.lineage import Lineage, Member
 from backends.volume.listing import everything
 from backends.volume.names import Names
-from backends.volume.superblock import Superblock, decode, verify
+from backends.volume.superblock import Superblock
+from backends.volume.superblock_json import decode, verify
 from gateway.errors import Corrupt, ExportUnavailable, UnknownExport
 
 #: More than any superblock has.

@@ -12,8 +12,9 @@ from backends.volume.header import decode
 from backends.volume.lineage import Lineage
 from backends.volume.listing import everything
 from backends.volume.names import Kind
-from backends.volume.object_table import ObjectKind, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.stored_map import StoredMap
+from backends.volume.table_page import ObjectKind
 from backends.volume.units import HEADER_LIMIT
 from gateway.errors import Corrupt
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Protocol
 
-from backends.volume.object_table import NOBODY
+from backends.volume.table_page import NOBODY
 from backends.volume.units import SECTOR
 from gateway.info import MIB
 

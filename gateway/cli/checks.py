@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
-from gateway.cli import words
+from gateway.cli import textfile, words
 from gateway.cli.done import Done
 from gateway.cli.exits import Exit
 from gateway.cli.session import Session
@@ -60,6 +61,12 @@ def add(kinds: Any) -> None:
         default=0,
         help="a second at most, also as 50M (as fast as it goes)",
     )
+    scrub.add_argument(
+        "--metrics",
+        metavar="FILE",
+        help="when it has come to its end, write there when that was and what it found, for the"
+        " textfile collector of Prometheus' node exporter; a name that ends in .prom",
+    )
 
 
 async def _check(session: Session, given: Namespace) -> Done:
@@ -79,8 +86,12 @@ async def _check(session: Session, given: Namespace) -> Done:
 
 async def _scrub(session: Session, given: Namespace) -> Done:
     place = session.place(session.address(given.address))
+    if given.metrics:
+        textfile.check(given.metrics)
     with session.progress("scrubbing", _NOTHING) as tell:
         verdict = await place.scrub(tell, float(given.rate))
+    if given.metrics:
+        textfile.write(given.metrics, given.address, verdict, time.time())
     return _done(given.address, verdict)
 
 

@@ -37,6 +37,7 @@ class Outbox:
     Attributes:
         buffer: where replies are packed; only between `reserve` and `commit`.
         full: nothing further should be served until the bytes drain.
+        abandoned: nobody takes any more.
     """
 
     def __init__(self, memory: PayloadMemory) -> None:
@@ -47,7 +48,7 @@ class Outbox:
         self._pieces: deque[memoryview] = deque()
         self._queued = 0
         self._memory = memory
-        self._abandoned = False
+        self.abandoned = False
 
     @property
     def full(self) -> bool:
@@ -72,7 +73,7 @@ class Outbox:
 
     def append(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Queue bytes that exist already; they must not change until taken."""
-        if self._abandoned:
+        if self.abandoned:
             return
         queued = self._queued
         if self._end > self._start:
@@ -112,7 +113,7 @@ class Outbox:
 
     def abandon(self) -> None:
         """Nobody takes any more: what is queued, or would be, is not held."""
-        self._abandoned = True
+        self.abandoned = True
         self._pieces.clear()
         self._memory.hold(-self._queued)
         self._queued = 0

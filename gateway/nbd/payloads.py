@@ -5,8 +5,8 @@ What is counted is what requests hold for longer than a turn: buffers of long
 WRITEs, from their header to their answer; data that storage is asked for or
 is given and has not answered; READ data that a client does not take. While
 that is more than `PAYLOAD_MEMORY`, each connection goes on with little: long
-WRITEs come in parts, and few bytes are in flight. Nobody waits for what
-another connection holds.
+WRITEs come in parts, long READs go out in pieces, and few bytes are in flight.
+Nobody waits for what another connection holds.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ class PayloadMemory:
     def short(self) -> bool:
         """Whether so much is held that nobody should hold more than it must."""
         return self.held >= self._limit
+
+    def fits(self, length: int) -> bool:
+        """Whether ``length`` bytes more may be held. What is longer than all may be, alone."""
+        return self.held + length <= self._limit or not self.held
 
     def take(self, length: int) -> memoryview | None:
         """A buffer of ``length`` bytes, holding anything; None if so much is not left."""

@@ -2,7 +2,9 @@
 A long READ answered in chunks: what is stored is sent, what is a hole is named.
 
 Each chunk is read only when there is room to send it, so a 32 MiB READ holds
-no more memory than one chunk, and a client that does not read holds that.
+no more memory than one chunk, and a client that does not read holds that. One
+that takes a single reply can be sent in pieces of the same size, which then
+nothing may come between.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 
 from gateway.errors import Unavailable
 from gateway.info import Extent
@@ -70,6 +73,66 @@ async def send_chunks(
                 position += length
 
 
+class CutShort(Exception):
+    """A part of a reply was sent and the rest cannot be: the connection must be dropped."""
+
+
+async def send_pieces(
+    request: Request,
+    export: IExport,
+    outbox: Outbox,
+    replies: SimpleReplies,
+    drain: Callable[[], None],
+    room: Callable[[], Awaitable[None]],
+) -> None:
+    """
+    Answer a READ with one reply, of which each piece is read when the one before is sent.
+
+    Nothing else may be sent meanwhile.
+
+    Args:
+        drain, room: as for `send_chunks`.
+
+    Raises:
+        StorageError: nothing was sent, or a chunk whose data is void: an error
+            has to follow.
+        CutShort: data was promised and cannot be read, in a framing that has no
+            word for that; the cause says why.
+    """
+    end = request.offset + request.length
+    position = request.offset
+    failure: Exception | None = None
+    while position < end:
+        if outbox.full:
+            drain()
+        while outbox.full:
+            await room()
+        length = min(end - position, READ_CHUNK - position % READ_CHUNK)
+        data: Buffer = b""
+        if failure is None:
+            try:
+                result = export.read(position, length)
+                data = await result if isinstance(result, Deferred) else result
+                _check_length(data, position, length)
+            except Exception as error:
+                if position == request.offset:
+                    raise
+                if not replies.chunked:
+                    raise CutShort from error
+                failure = error
+        if outbox.abandoned:
+            raise ConnectionLost
+        if position == request.offset:
+            # It is the last chunk only if all goes well.
+            outbox.append(_data_header(request, replies, position, request.length, False))
+        outbox.append(data if failure is None else bytes(length))
+        position += length
+    if failure is not None:
+        raise failure
+    if replies.chunked:
+        replies.done(request)
+
+
 def read_in_place(
     request: Request,
     export: IExport,
@@ -114,11 +177,21 @@ def send_data(
         Unavailable: storage returned another number of bytes than asked for;
             nothing was sent (C13).
     """
+    _check_length(data, offset, length)
+    outbox.append(_data_header(request, replies, offset, length, last), data)
+
+
+def _check_length(data: Buffer, offset: int, length: int) -> None:
     if len(data) != length:
         raise Unavailable(f"read of {length} bytes at {offset} returned {len(data)}")
+
+
+def _data_header(
+    request: Request, replies: SimpleReplies, offset: int, length: int, last: bool
+) -> bytearray:
     header = bytearray(replies.data_header)
     replies.pack_data(header, 0, request, offset, length, last)
-    outbox.append(header, data)
+    return header
 
 
 def _runs(position: int, end: int, extents: list[Extent]) -> Iterator[tuple[int, bool]]:

@@ -27,14 +27,13 @@ from gateway.errors import NotFast, StorageError
 from gateway.info import MIB
 from gateway.interfaces import IExport
 from gateway.nbd import constants as c
-from gateway.nbd.changes import runs_since
+from gateway.nbd.block_status import BlockStatus
 from gateway.nbd.complaints import Complaints
-from gateway.nbd.contexts import Context, status_words
 from gateway.nbd.errnos import WORDS, to_nbd
-from gateway.nbd.inbox import GOING, Inbox
-from gateway.nbd.limits import EXTENT_CAP, FEW_IN_FLIGHT, READ_CHUNK, Limits
+from gateway.nbd.inbox import GOING, Inbox, ProtocolViolation
+from gateway.nbd.limits import FEW_IN_FLIGHT, READ_CHUNK, Limits
 from gateway.nbd.outbox import Outbox
-from gateway.nbd.reading import read_in_place, send_chunks, send_data
+from gateway.nbd.reading import CutShort, read_in_place, send_chunks, send_data, send_pieces
 from gateway.nbd.replies import framing
 from gateway.nbd.requests import Refusal, Request, command_name
 from gateway.nbd.shared import Shared
@@ -97,6 +96,7 @@ class Session:
         self._reactor = reactor
         self._answered_later = answered_later
         self._replies = framing(terms.framing, self.outbox)
+        self._status = BlockStatus(terms.contexts, export, self._replies)
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._room: list[Deferred[None]] = []
@@ -105,6 +105,10 @@ class Session:
         self._serving = False
         self._until = 0.0
         self._lost = False
+        #: Whether one request has the connection to itself, and who waits for that.
+        self._alone = False
+        self._until_alone: Deferred[None] | None = None
+        self._broken: ProtocolViolation | None = None
 
     # What the link asks.
 
@@ -123,6 +127,8 @@ class Session:
             self._serve(self._until)
         finally:
             self._serving = False
+        if self._broken is not None:
+            raise self._broken
 
     def _serve(self, until: float) -> None:
         clock = self._shared.clock
@@ -175,6 +181,7 @@ class Session:
         """Whether receiving more would only pile up."""
         return (
             self.outbox.full
+            or self._alone
             or self._in_flight >= self._limits.max_in_flight
             or self._in_flight_bytes >= self._limits.max_in_flight_bytes
             or (self._in_flight_bytes >= FEW_IN_FLIGHT and self._memory.short)
@@ -205,6 +212,9 @@ class Session:
         waiting, self._room = self._room, []
         for room in waiting:
             room.errback(Failure(ConnectionLost()))
+        until_alone, self._until_alone = self._until_alone, None
+        if until_alone is not None:
+            until_alone.errback(Failure(ConnectionLost()))
 
     # Commands. Each has passed the gate.
 
@@ -218,22 +228,31 @@ class Session:
                 return
             if read_in_place(request, self._export, outbox, replies, request.offset, length, True):
                 return
-        elif in_chunks:
-            chunks = told(
-                send_chunks(
-                    request,
-                    self._export,
-                    outbox,
-                    replies,
-                    self._drain if length <= _READ_IN_ONE_GO else _nobody,
-                    self._wait_for_room,
-                ),
-                self._shared.clock,
-            )
-            self._answer(chunks, request, self._sent, READ_CHUNK)
+        elif in_chunks or not self._memory.fits(length):
+            send = send_chunks if in_chunks else self._send_alone
+            drain = self._drain if length <= _READ_IN_ONE_GO else _nobody
+            sent = send(request, self._export, outbox, replies, drain, self._wait_for_room)
+            self._answer(told(sent, self._shared.clock), request, self._sent, READ_CHUNK)
             return
         result = self._export.read(request.offset, length)
         self._answer(result, request, self._have_read, length)
+
+    async def _send_alone(self, request: Request, *how: Any) -> None:
+        """One reply in pieces: nothing may come between them, so all others are answered first."""
+        self._alone = True
+        try:
+            if self._in_flight:
+                self._until_alone = Deferred()
+                await self._until_alone
+            await send_pieces(request, *how)
+        except CutShort as cut:
+            assert cut.__cause__ is not None
+            self._broken = ProtocolViolation(
+                f"READ of {request.length} bytes at {request.offset} failed in its answer's middle"
+            )
+            raise cut.__cause__ from None
+        finally:
+            self._alone = self._broken is not None
 
     def _have_read(self, data: Any, request: Request) -> None:
         offset, length = request.offset, request.length
@@ -327,34 +346,7 @@ class Session:
         self._answer(result, request, self._done, min(length, PIECE))
 
     def _block_status(self, request: Request) -> None:
-        first_only = bool(request.flags & c.NBD_CMD_FLAG_REQ_ONE)
-        references = dict.fromkeys(context.reference for context in self._asked(request))
-        if references.keys() == {None}:
-            result = self._export.extents(request.offset, request.length, first_only)
-            self._answer(result, request, self._have_extents)
-            return
-        runs = Deferred.fromCoroutine(
-            runs_since(references, self._export, request.offset, request.length, first_only)
-        )
-        self._answer(runs, request, self._have_runs)
-
-    def _asked(self, request: Request) -> list[Context]:
-        """The contexts that a block status is about."""
-        ids = request.context_ids
-        return [context for context in self._terms.contexts if ids is None or context.id in ids]
-
-    def _have_extents(self, extents: Any, request: Request) -> None:
-        self._have_runs({None: extents}, request)
-
-    def _have_runs(self, runs: Any, request: Request) -> None:
-        replies = self._replies
-        contexts = self._asked(request)
-        longest, cap = replies.longest_status, EXTENT_CAP // len(contexts)
-        if request.flags & c.NBD_CMD_FLAG_REQ_ONE:
-            longest, cap = min(longest, request.length), 1
-        for context in contexts:
-            words = status_words(runs[context.reference], context, request.length, longest, cap)
-            replies.status(request, context.id, words, context is contexts[-1])
+        self._answer(self._status.ask(request), request, self._status.tell)
 
     def _done(self, result: Any, request: Request) -> None:
         """A command whose success carries no data."""
@@ -420,6 +412,9 @@ class Session:
                 result = Failure()
         if isinstance(result, Failure):
             self._fail(result, request, stages)
+        if self._until_alone is not None and self._in_flight == 1:
+            until_alone, self._until_alone = self._until_alone, None
+            until_alone.callback(None)
         if not self._serving:
             self._answered_later()
 
@@ -427,21 +422,8 @@ class Session:
         error = failure.value
         assert error is not None
         errno, text = to_nbd(error, request)
-        if not isinstance(error, StorageError):
-            about = self._about(request, stages)
-            self.log.failure("bug: {request} failed", failure, request=request, **about)
-        elif errno == c.NBD_EIO:
-            untold = self._complaints.untold(text)
-            if untold is not None:
-                more = f" (and {untold} more requests since it was last said)" if untold else ""
-                self.log.error(
-                    "{request} failed: {error}{more}",
-                    request=request,
-                    error=text,
-                    more=more,
-                    untold=untold,
-                    **self._about(request, stages),
-                )
+        about = self._about(request, stages)
+        self._complaints.failed(self.log, request, failure, errno, text, about)
         self._conclude(request, Refusal(errno, text))
 
     def _about(self, request: Request, stages: Stages | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 
 from backends.volume.header import Codec, Kind
 from backends.volume.sealing import seal
-from backends.volume.superblock import decode
+from backends.volume.superblock_json import decode
 from tests.crash.places import PREFIX, Place
 from tests.crash.served import KIB, MIB, Served
 from tests.interop.clients import find

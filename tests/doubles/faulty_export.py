@@ -6,10 +6,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from gateway.interfaces import IExport
+from tests.doubles.forwarded import ForwardedExport
 
 
 @implementer(IExport)
-class FaultyExport:
+class FaultyExport(ForwardedExport):
     """
     Passes calls on; fails those that `fail` announced.
 
@@ -44,24 +45,6 @@ class FaultyExport:
 
     def write(self, offset, data, fua):
         return self._call("write", offset, data, fua)
-
-    def write_zeroes(self, offset, length, may_trim, fua, fast):
-        return self._call("write_zeroes", offset, length, may_trim, fua, fast)
-
-    def trim(self, offset, length, fua):
-        return self._call("trim", offset, length, fua)
-
-    def flush(self):
-        return self._call("flush")
-
-    def extents(self, offset, length, first_only):
-        return self._call("extents", offset, length, first_only)
-
-    def cache(self, offset, length):
-        return self._call("cache", offset, length)
-
-    def close(self):
-        return self._call("close")
 
     def _call(self, method, *args):
         faults = self._faults.get(method)

@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from backends.objects.contract import IBlockingStore, IObjectStore
+from tests.doubles.forwarded import ForwardedStore
 
 
-class _Script:
+class _Script(ForwardedStore):
     """What is to happen to the next requests of each kind, in turn."""
 
     def __init__(self, store):
@@ -68,21 +69,6 @@ class FaultyStore(_Script):
         self._add(verb, (f"hold {when}", told))
         return told
 
-    def put(self, key, parts, if_absent):
-        return self._call("put", key, parts, if_absent)
-
-    def get(self, key, start, length):
-        return self._call("get", key, start, length)
-
-    def head(self, key):
-        return self._call("head", key)
-
-    def list(self, prefix, after):
-        return self._call("list", prefix, after)
-
-    def delete(self, keys):
-        return self._call("delete", keys)
-
     def close(self):
         return self._call("close")
 
@@ -122,21 +108,6 @@ class FaultyBlockingStore(_Script):
         come, told = threading.Event(), threading.Event()
         self._add(verb, (f"hold {when}", (come, told)))
         return come, told
-
-    def put(self, key, parts, if_absent):
-        return self._call("put", key, parts, if_absent)
-
-    def get(self, key, start, length):
-        return self._call("get", key, start, length)
-
-    def head(self, key):
-        return self._call("head", key)
-
-    def list(self, prefix, after):
-        return self._call("list", prefix, after)
-
-    def delete(self, keys):
-        return self._call("delete", keys)
 
     def close(self):
         return self._call("close")

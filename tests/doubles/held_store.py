@@ -6,10 +6,11 @@ from twisted.internet.defer import Deferred, execute
 from zope.interface import implementer
 
 from backends.objects.contract import IObjectStore
+from tests.doubles.forwarded import ForwardedStore
 
 
 @implementer(IObjectStore)
-class HeldStore:
+class HeldStore(ForwardedStore):
     """
     Args:
         store: an `IObjectStore` that answers at once.
@@ -57,21 +58,6 @@ class HeldStore:
     def keys(self):
         """Of requests that are held."""
         return [key for _, key, _ in self.held]
-
-    def put(self, key, parts, if_absent):
-        return self._call("put", key, parts, if_absent)
-
-    def get(self, key, start, length):
-        return self._call("get", key, start, length)
-
-    def head(self, key):
-        return self._call("head", key)
-
-    def list(self, prefix, after):
-        return self._call("list", prefix, after)
-
-    def delete(self, keys):
-        return self._call("delete", keys)
 
     def describe(self):
         return "held"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from zope.interface import implementer
 
 from gateway.interfaces import IExport
+from tests.doubles.forwarded import ForwardedExport
 
 
 @implementer(IExport)
-class RecordingExport:
+class RecordingExport(ForwardedExport):
     """
     Passes calls on and keeps them.
 
@@ -35,24 +36,6 @@ class RecordingExport:
     def write(self, offset, data, fua):
         self.calls.append(("write", offset, bytes(data), fua))
         return self._export.write(offset, data, fua)
-
-    def write_zeroes(self, offset, length, may_trim, fua, fast):
-        return self._call("write_zeroes", offset, length, may_trim, fua, fast)
-
-    def trim(self, offset, length, fua):
-        return self._call("trim", offset, length, fua)
-
-    def flush(self):
-        return self._call("flush")
-
-    def extents(self, offset, length, first_only):
-        return self._call("extents", offset, length, first_only)
-
-    def cache(self, offset, length):
-        return self._call("cache", offset, length)
-
-    def close(self):
-        return self._call("close")
 
     def _call(self, method, *args):
         self.calls.append((method, *args))

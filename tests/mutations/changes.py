@@ -143,7 +143,7 @@ MUTATIONS = (
         "ring-overrun", 6, "journal.py",
         "        return size_in_ring(data_bytes) <= self._space() and in_memory < GATHERED_LIMIT",
         "        return in_memory < GATHERED_LIMIT",
-        "tests/unit/backends/volume/test_journal.py",
+        "tests/unit/backends/volume/journal/test_ring.py",
     ),
     Mutation(
         "deleted-unasked", 7, "authority.py",

@@ -17,9 +17,9 @@ from backends.volume.inspection.slice_reading import GETS
 from backends.volume.inspection.view import folder
 from backends.volume.lineage import Lineage
 from backends.volume.listing import everything
-from backends.volume.object_table import Entry, ObjectKind
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Snapshot, Superblock
+from backends.volume.table_page import Entry, ObjectKind
 from backends.volume.turns import each
 from gateway.errors import Corrupt
 

@@ -6,7 +6,7 @@ from backends.volume.inspection.findings import Findings
 from backends.volume.inspection.map_checks import Reached
 from backends.volume.inspection.view import View
 from backends.volume.inspection.walking import RootWalk, source_of
-from backends.volume.object_table import FREE, NOBODY, Entry, ObjectKind
+from backends.volume.table_page import FREE, NOBODY, Entry, ObjectKind
 from gateway.maintenance import Severity
 
 

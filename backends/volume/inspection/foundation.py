@@ -10,7 +10,8 @@ from backends.volume.inspection.view import Inspected
 from backends.volume.lineage import Lineage
 from backends.volume.listing import everything
 from backends.volume.names import Names
-from backends.volume.superblock import Superblock, decode
+from backends.volume.superblock import Superblock
+from backends.volume.superblock_json import decode
 from backends.volume.superblocks import Found, NoVolume, newest, unlock
 from gateway.errors import Corrupt, ExportUnavailable
 from gateway.maintenance import Severity

@@ -20,8 +20,9 @@ from backends.volume.inspection.view import Inspected, View, folder
 from backends.volume.inspection.walking import Part, RootWalk, source_of
 from backends.volume.lineage import Source
 from backends.volume.names import Kind
-from backends.volume.object_table import FREE, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.superblock import Snapshot
+from backends.volume.table_page import FREE
 from backends.volume.turns import each
 from gateway.errors import Corrupt
 from gateway.maintenance import Progress, Severity

@@ -17,8 +17,8 @@ from backends.volume.inspection.view import Inspected, View, is_foreign
 from backends.volume.inspection.walking import RootWalk
 from backends.volume.lineage import Source
 from backends.volume.names import Kind, Names
-from backends.volume.object_table import ObjectKind
 from backends.volume.superblocks import newest
+from backends.volume.table_page import ObjectKind
 from backends.volume.turns import each
 from gateway.errors import Corrupt
 from gateway.maintenance import Severity

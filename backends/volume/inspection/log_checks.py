@@ -12,9 +12,10 @@ from backends.volume.inspection.slice_reading import GETS
 from backends.volume.inspection.view import View
 from backends.volume.inspection.walking import RootWalk
 from backends.volume.names import Kind
-from backends.volume.object_table import ObjectKind, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.recovery import walk
-from backends.volume.superblock import decode
+from backends.volume.superblock_json import decode
+from backends.volume.table_page import ObjectKind
 from backends.volume.turns import each
 from backends.volume.units import SECTOR
 from gateway.errors import Corrupt

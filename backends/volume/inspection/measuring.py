@@ -13,9 +13,10 @@ from backends.volume.inspection.log_checks import LogRead, check_log, check_supe
 from backends.volume.inspection.view import Inspected, View, look
 from backends.volume.inspection.walking import RootWalk, source_of
 from backends.volume.layered import LayeredMap
-from backends.volume.object_table import FREE, NOBODY, Entry, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.runs import Run
 from backends.volume.superblock import Snapshot
+from backends.volume.table_page import FREE, NOBODY, Entry
 from backends.volume.units import SECTOR
 from backends.volume.values import ABSENT, DATA, ZERO, data, index, kind
 from backends.volume.victims import Candidate, Thresholds, victims

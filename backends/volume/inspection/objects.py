@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends.objects.contract import Garbled, IObjectStore, NotFound
 from backends.volume.header import FIXED, Header, decode
-from backends.volume.lineage import Lineage, Member, Source
+from backends.volume.lineage import Member, Source
 from backends.volume.names import Kind
 from backends.volume.units import HEADER_LIMIT
 from gateway.errors import Corrupt
@@ -71,35 +71,7 @@ async def source_header(store: IObjectStore, member: Member, source: Source) -> 
     """
     The header of an object of data; as for `log_header`.
     """
-    key = Lineage([member]).key(source._replace(volume=0))
-    return decoded(await start_of(store, key), member, source)
-
-
-def decoded(start: Buffer, member: Member, source: Source) -> Header:
-    """
-    The header of an object of data.
-
-    Args:
-        start: of the object: all of the header at least.
-
-    Raises:
-        Corrupt: it is not what the object's name says.
-    """
-    if source.kind == Kind.MOVED:
-        key = member.names.gc(source.epoch, source.number)
-        return decode(
-            start,
-            member.crypt,
-            key,
-            kind=Kind.MOVED,
-            volume=member.uuid,
-            epoch=source.epoch,
-            number=source.number,
-        )
-    key = member.names.log(source.number)
-    return decode(
-        start, member.crypt, key, kind=Kind.DATA, volume=member.uuid, position=source.number
-    )
+    return member.header(source, await start_of(store, member.key(source)))
 
 
 async def container_header(store: IObjectStore, member: Member, epoch: int, n: int) -> Header:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from backends.objects.contract import Exists, IObjectStore, StoreError
-from backends.volume.checkpoint import State, write
+from backends.volume.checkpoint import State, at_once, write
 from backends.volume.checkpointing import CheckpointObjects
 from backends.volume.directory import Directory
 from backends.volume.extent_map import ExtentMap
@@ -33,9 +33,11 @@ from backends.volume.inspection.timeline import settled
 from backends.volume.inspection.view import Inspected, folder
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
-from backends.volume.object_table import NOBODY, Entry, ObjectKind, ObjectTable, Version
+from backends.volume.object_table import ObjectTable, Version
 from backends.volume.stored_map import StoredMap
 from backends.volume.superblock import Root, Snapshot, Superblock
+from backends.volume.superblock_json import encode
+from backends.volume.table_page import NOBODY, Entry, ObjectKind
 from backends.volume.units import SECTOR
 from backends.volume.values import ABSENT, DATA, HOLE
 from backends.volume.values import index as index_of
@@ -309,12 +311,8 @@ class _Rebuilder:
         steps = write(
             stored.map, stored.objects, stored.containers, stored.state, newest, objects.emit
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                written = end.value
-                break
+        written = at_once(steps)
+        assert written.root is not None, "it has been emitted"
         for key, sealed in objects.sealed():
             try:
                 await self._store.put(key, sealed.parts, True)
@@ -342,7 +340,7 @@ class _Rebuilder:
         await confirm(self._store, names, ours)
         try:
             await self._store.put(
-                names.sb(named.generation), [named.encode(self._lineage.own.crypt)], True
+                names.sb(named.generation), [encode(named, self._lineage.own.crypt)], True
             )
         except Exists:
             raise ExportBusy(f"{names.sb(named.generation)} exists already") from None

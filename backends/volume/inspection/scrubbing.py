@@ -11,7 +11,6 @@ from backends.volume.inspection.checking import check
 from backends.volume.inspection.findings import Findings, Span, ordered
 from backends.volume.inspection.locating import cut, locate
 from backends.volume.inspection.log_checks import check_log
-from backends.volume.inspection.objects import decoded
 from backends.volume.inspection.view import Inspected, View, look
 from backends.volume.inspection.walking import RootWalk, source_of
 from backends.volume.lineage import Member, Source
@@ -194,7 +193,7 @@ def verify(member: Member, source: Source, key: str, data: bytes) -> _Wrong | No
         Unavailable: the codec's library is not installed.
     """
     try:
-        header = decoded(data, member, source)
+        header = member.header(source, data)
     except Corrupt as wrong:
         return str(wrong), None
     what: list[str] = []

@@ -14,6 +14,7 @@ from backends.volume.names import Kind, Names
 from backends.volume.sealing import seal
 from backends.volume.slices import ENVELOPE, FIRST_OFFSET
 from backends.volume.superblock import Root, Superblock
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import is_highest
 from backends.volume.units import WINDOW
 from gateway.errors import Corrupt, ExportBusy, ExportUnavailable
@@ -56,7 +57,7 @@ async def announce(
         pending=last.pending if last.fenced else (*last.pending, last.epoch),
     )
     try:
-        await store.put(names.sb(ours.generation), [ours.encode(lineage.own.crypt)], True)
+        await store.put(names.sb(ours.generation), [encode(ours, lineage.own.crypt)], True)
     except Exists:
         raise _busy(names) from None
     await confirm(store, names, ours)

@@ -13,10 +13,10 @@ from backends.volume.extent_map import decoded_page
 from backends.volume.inspection.slice_reading import Broken, SliceReader
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind
-from backends.volume.object_table import Entry, ObjectKind
 from backends.volume.runs import Run
 from backends.volume.slices import SliceKind
 from backends.volume.superblock import Root
+from backends.volume.table_page import Entry, ObjectKind
 from backends.volume.units import LEAF_PAGES, PAGE_SECTORS, SECTOR
 from backends.volume.values import HOLE
 

@@ -112,9 +112,9 @@ def test_no_two_measures_share_a_family() -> None:
 
 
 def test_labels_do_not_grow_with_clients() -> None:
-    """Those without a list of values are names in the configuration, or versions."""
+    """Those without a list of values are names in the configuration, an address, or versions."""
     free = {label for label, values in LABELS.items() if values is None}
-    assert free == {"export", "listener", "version", "twisted", "boto3"}
+    assert free == {"export", "listener", "volume", "version", "twisted", "boto3"}
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])

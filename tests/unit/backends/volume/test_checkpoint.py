@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TypeVar
 from unittest import mock
 
 import pytest
@@ -26,30 +24,21 @@ from backends.volume.checkpoint import (
     Loaded,
     State,
     Written,
+    at_once,
     load_root,
     write,
 )
 from backends.volume.directory import Directory, Leaf, Need, SliceRef, unpack_refs
 from backends.volume.extent_map import ExtentMap
-from backends.volume.object_table import FREE, Entry, ObjectKind, ObjectTable
+from backends.volume.object_table import ObjectTable
 from backends.volume.runs import Run, Runs
 from backends.volume.slices import SliceKind
+from backends.volume.table_page import FREE, Entry, ObjectKind
 from backends.volume.units import LEAF_PAGES, PAGE_SECTORS
 from backends.volume.values import DATA, HOLE, ZERO, data
 
-T = TypeVar("T")
-
 LEAF_SECTORS = LEAF_PAGES * PAGE_SECTORS
 SECTORS = 3 * LEAF_SECTORS + PAGE_SECTORS // 2
-
-
-def result(steps: Generator[None, None, T]) -> T:
-    """Take all steps at once."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 @dataclass(frozen=True)
@@ -180,7 +169,7 @@ class Volume:
                 roots.append((plain, name))
             return ref
 
-        written = result(
+        written = at_once(
             write(self.extent_map, self.table, self.containers, self.state, self.newest, emit)
         )
         assert written.root is not None
@@ -492,7 +481,7 @@ def test_nothing_may_change_between_steps() -> None:
     next(steps)
     volume.write(8, 16)
     with pytest.raises(RuntimeError, match="changed while it was written"):
-        result(steps)
+        at_once(steps)
     assert [number for number, _page in volume.extent_map.dirty_pages()] == [0]
     assert volume.containers.freed() == [place.container]
 

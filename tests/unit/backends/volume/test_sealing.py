@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.volume import superblock as superblocks
+from backends.volume import superblock_json
 from backends.volume.frames import open_frame
 from backends.volume.header import Codec, Extent, Kind, decode
 from backends.volume.keys import Crypt, ObjectCrypt
@@ -256,6 +256,6 @@ def test_the_superblock_on_the_page_is_one():
     text = block("json").encode()
     sealed = seal(Kind.SUPERBLOCK, VOLUME, WRITER, 2, 9, 0, 0, (), [text], Codec.NONE, None)
     data = b"".join(sealed.parts)
-    superblock = superblocks.decode(data, "sb/9")
+    superblock = superblock_json.decode(data, "sb/9")
     assert isinstance(superblock, Superblock)
-    assert superblock.encode(None) == data
+    assert superblock_json.encode(superblock, None) == data

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.volume.object_table import FREE, NOBODY, Entry, ObjectKind
+from backends.volume.table_page import FREE, NOBODY, Entry, ObjectKind
 from backends.volume.victims import Thresholds, victims
 
 FULL = 16384

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families as parse
 
 from backends.volume.directory_provider import DirectoryProvider
 from gateway.cli.disk_map import DiskMap, Shade
@@ -73,11 +75,17 @@ def test_lost_checkpoints_are_damage_until_they_are_rebuilt(run: Run, folder: Pa
     assert run("check")[0] == Exit.OK
 
 
-def test_a_turned_bit_is_named(run: Run, folder: Path) -> None:
+def turn_a_bit(folder: Path) -> Path:
+    """In the largest object, which it answers with."""
     largest = max((folder / "log").iterdir(), key=lambda path: path.stat().st_size)
     data = bytearray(largest.read_bytes())
     data[len(data) * 55 // 100] ^= 1
     largest.write_bytes(data)
+    return largest
+
+
+def test_a_turned_bit_is_named(run: Run, folder: Path) -> None:
+    largest = turn_a_bit(folder)
     assert run("check")[0] == Exit.OK
     status, out = run("scrub", "--json")
     assert status == Exit.DAMAGED
@@ -86,6 +94,47 @@ def test_a_turned_bit_is_named(run: Run, folder: Path) -> None:
     assert all(one["severity"] == "damage" for one in findings)
     assert ["monday"] == [one["snapshot"] for one in findings if one["snapshot"]]
     assert all("frame" in one["what"] and one["ranges"][0][1] == 65536 for one in findings)
+
+
+def test_a_scrub_tells_prometheus_when_it_was_and_what_it_found(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    """Also of severities that it found nothing of: series do not come and go."""
+    metrics = tmp_path / "vm1.prom"
+    before = time.time()
+    assert run("scrub", "--metrics", str(metrics))[0] == Exit.OK
+    first = scrubbed(metrics, f"file://{folder}")
+    assert before <= first.pop("nbdgw_last_scrub_timestamp_seconds") <= time.time()
+    assert first == {"damage": 0, "repairable": 0, "leak": 0, "note": 0}
+    turn_a_bit(folder)
+    assert run("scrub", "--metrics", str(metrics))[0] == Exit.DAMAGED
+    assert scrubbed(metrics, f"file://{folder}")["damage"] > 0
+
+
+def scrubbed(file: Path, volume: str) -> dict[str, float]:
+    """What stands in a file of metrics: by severity, or by name."""
+    samples = [one for family in parse(file.read_text()) for one in family.samples]
+    assert {one.labels["volume"] for one in samples} == {volume}
+    return {one.labels.get("severity", one.name): one.value for one in samples}
+
+
+@pytest.mark.parametrize("name", ["none/vm1.prom", "vm1.txt"])
+def test_a_scrub_that_could_not_tell_does_not_begin(run: Run, tmp_path: Path, name: str) -> None:
+    """Nobody learns after hours that the folder is not there, or that the collector skips it."""
+    status, out = run("scrub", "--metrics", str(tmp_path / name))
+    assert (status, out) == (Exit.USAGE, "")
+
+
+def test_a_scrub_that_failed_leaves_what_the_last_one_told(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    """Only one that came to its end counts."""
+    metrics = tmp_path / "vm1.prom"
+    metrics.write_text("as it was")
+    for superblock in (folder / "sb").iterdir():
+        superblock.unlink()
+    assert run("scrub", "--metrics", str(metrics))[0] not in (Exit.OK, Exit.DAMAGED)
+    assert metrics.read_text() == "as it was"
 
 
 def test_left_overs_are_no_failure_and_go(run: Run, folder: Path) -> None:

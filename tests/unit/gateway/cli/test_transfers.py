@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -40,6 +41,22 @@ def url(here, name="vm1"):
 def answer(capsys):
     """What was printed, as JSON."""
     return json.loads(capsys.readouterr().out)
+
+
+@contextmanager
+def interrupted_at(place):
+    """Whoever copies is interrupted when the note of that place, in bytes, was written."""
+    write = Note.write
+
+    def interrupt(note, reached):
+        write(note, reached)
+        if reached == place:
+            raise Interrupted("what was copied is kept; the same command with --resume goes on")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(copying, "STEP", MIB)
+        patched.setattr(Note, "write", interrupt)
+        yield
 
 
 def test_an_image_goes_in_and_comes_out(here, capsys):
@@ -86,42 +103,24 @@ def test_an_overwritten_volume_is_the_image_and_zeroes_behind_it(here, capsys):
     assert (here / "out.raw").read_bytes() == (here / "disk.raw").read_bytes() + bytes(SIZE)
 
 
-def test_an_interrupted_import_is_gone_on_with(here, capsys, monkeypatch):
+def test_an_interrupted_import_is_gone_on_with(here, capsys):
     """From the last place where everything was durable."""
-    monkeypatch.setattr(copying, "STEP", MIB)
-    write = Note.write
-
-    def interrupt(note, reached):
-        write(note, reached)
-        if reached == 3 * MIB:
-            raise Interrupted("what was copied is kept; the same command with --resume goes on")
-
-    monkeypatch.setattr(Note, "write", interrupt)
-    assert main(["import", "disk.raw", url(here)]) == Exit.INTERRUPTED
+    with interrupted_at(3 * MIB):
+        assert main(["import", "disk.raw", url(here)]) == Exit.INTERRUPTED
     assert "--resume goes on" in capsys.readouterr().err
-    monkeypatch.setattr(Note, "write", write)
     assert main(["import", "disk.raw", url(here), "--resume", "--json"]) == Exit.OK
     assert answer(capsys)["copied_bytes"] == MIB
     main(["export", url(here), "out.raw"])
     assert (here / "out.raw").read_bytes() == (here / "disk.raw").read_bytes()
 
 
-def test_an_interrupted_export_has_no_name_yet(here, capsys, monkeypatch):
+def test_an_interrupted_export_has_no_name_yet(here, capsys):
     """What looks whole is whole."""
-    monkeypatch.setattr(copying, "STEP", MIB)
     main(["import", "disk.raw", url(here)])
-    write = Note.write
-
-    def interrupt(note, reached):
-        write(note, reached)
-        if reached == 3 * MIB:
-            raise Interrupted("--resume")
-
-    monkeypatch.setattr(Note, "write", interrupt)
-    assert main(["export", url(here), "out.raw"]) == Exit.INTERRUPTED
+    with interrupted_at(3 * MIB):
+        assert main(["export", url(here), "out.raw"]) == Exit.INTERRUPTED
     assert not os.path.exists("out.raw")
     assert os.path.exists("out.raw.part")
-    monkeypatch.setattr(Note, "write", write)
     capsys.readouterr()
     assert main(["export", url(here), "out.raw", "--resume", "--json"]) == Exit.OK
     assert answer(capsys)["copied_bytes"] == MIB
@@ -130,19 +129,10 @@ def test_an_interrupted_export_has_no_name_yet(here, capsys, monkeypatch):
     assert not os.path.exists("out.raw.part.json")
 
 
-def test_a_source_that_was_changed_is_copied_anew(here, capsys, monkeypatch):
+def test_a_source_that_was_changed_is_copied_anew(here, capsys):
     """Half of the old one and half of the new one is neither."""
-    monkeypatch.setattr(copying, "STEP", MIB)
-
-    def interrupt(note, reached):
-        Note.kept(note, reached)
-        if reached:
-            raise Interrupted("--resume")
-
-    monkeypatch.setattr(Note, "kept", Note.write, raising=False)
-    monkeypatch.setattr(Note, "write", interrupt)
-    main(["import", "disk.raw", url(here)])
-    monkeypatch.setattr(Note, "write", Note.kept)
+    with interrupted_at(MIB):
+        assert main(["import", "disk.raw", url(here)]) == Exit.INTERRUPTED
     (here / "disk.raw").write_bytes(bytes([77]) * SIZE)
     assert main(["import", "disk.raw", url(here), "--resume"]) == Exit.USAGE
     assert main(["import", "disk.raw", url(here), "--resume", "--overwrite"]) == Exit.OK
@@ -151,20 +141,11 @@ def test_a_source_that_was_changed_is_copied_anew(here, capsys, monkeypatch):
     assert (here / "out.raw").read_bytes() == bytes([77]) * SIZE
 
 
-def test_a_note_without_its_file_tells_nothing(here, capsys, monkeypatch):
+def test_a_note_without_its_file_tells_nothing(here):
     """The beginning would be missing, and nobody would see it."""
-    monkeypatch.setattr(copying, "STEP", MIB)
     main(["import", "disk.raw", url(here)])
-    write = Note.write
-
-    def interrupt(note, reached):
-        write(note, reached)
-        if reached == 3 * MIB:
-            raise Interrupted("--resume")
-
-    monkeypatch.setattr(Note, "write", interrupt)
-    main(["export", url(here), "out.raw"])
-    monkeypatch.setattr(Note, "write", write)
+    with interrupted_at(3 * MIB):
+        assert main(["export", url(here), "out.raw"]) == Exit.INTERRUPTED
     os.unlink("out.raw.part")
     assert main(["export", url(here), "out.raw", "--resume"]) == Exit.OK
     assert (here / "out.raw").read_bytes() == (here / "disk.raw").read_bytes()

@@ -11,12 +11,13 @@ import pytest
 
 from backends.objects.contract import Transient
 from backends.objects.memory import MemoryStore
-from backends.volume.checkpoint import write
+from backends.volume.checkpoint import at_once, write
 from backends.volume.checkpointing import CheckpointObjects, load
 from backends.volume.environment import Options
 from backends.volume.header import decode
 from backends.volume.inspection.checking import check
 from backends.volume.inspection.view import Inspected, look
+from backends.volume.superblock_json import encode
 from backends.volume.superblocks import NoVolume, newest
 from gateway.errors import ExportUnavailable, Unavailable
 from gateway.info import MIB
@@ -228,11 +229,7 @@ def recounted(lab, change):
     change(stored)
     objects = CheckpointObjects(view.lineage, superblock, 0, stored.containers, stored.state)
     steps = write(stored.map, stored.objects, stored.containers, stored.state, None, objects.emit)
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        written = end.value
+    written = at_once(steps)
     for key, sealed in objects.sealed():
         host.settle(host.store.put(key, sealed.parts, True))
     following = attrs.evolve(
@@ -241,7 +238,7 @@ def recounted(lab, change):
         checkpoint=objects.root(written.root),
     )
     key = view.names.sb(following.generation)
-    host.settle(host.store.put(key, [following.encode(view.lineage.own.crypt)], True))
+    host.settle(host.store.put(key, [encode(following, view.lineage.own.crypt)], True))
 
 
 def live_entry(stored):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.volume import header as headers
-from backends.volume import superblock as superblocks
+from backends.volume import superblock_json
 from backends.volume.header import Codec, Kind
 from backends.volume.keys import Crypt, KeySource, unwrap_any, wrap, wrap_with_volume_key
 from backends.volume.sealing import seal
@@ -24,9 +24,8 @@ from backends.volume.superblock import (
     Snapshot,
     Superblock,
     check_snapshot_name,
-    decode,
-    verify,
 )
+from backends.volume.superblock_json import decode, encode, verify
 from gateway.errors import Corrupt
 from gateway.settings import BadValue
 
@@ -82,7 +81,7 @@ def encoded_json(fields, encrypted=False):
 
 
 def json_of(superblock):
-    data = superblock.encode(crypt_of(superblock))
+    data = encode(superblock, crypt_of(superblock))
     header = headers.decode(data, None, "sb/9")
     return json.loads(data[header.length :])
 
@@ -92,9 +91,9 @@ def test_a_superblock_is_read_back(superblock):
     """
     With every field, and with those of later versions that may be ignored.
     """
-    data = superblock.encode(crypt_of(superblock))
+    data = encode(superblock, crypt_of(superblock))
     assert decode(data, "sb/9", volume=VOLUME, generation=9) == superblock
-    assert superblock.encode(crypt_of(superblock)) == data
+    assert encode(superblock, crypt_of(superblock)) == data
 
 
 @given(
@@ -126,7 +125,7 @@ def test_any_superblock_is_read_back(superblock):
     """
     Texts of every script, numbers up to their ends.
     """
-    assert decode(superblock.encode(None), "sb/9") == superblock
+    assert decode(encode(superblock, None), "sb/9") == superblock
 
 
 def test_a_superblock_of_many_snapshots_is_read_back():
@@ -135,7 +134,7 @@ def test_a_superblock_of_many_snapshots_is_read_back():
     """
     snapshots = tuple(Snapshot(i, f"daily-{i}", i, ROOT, 512, i) for i in range(1, 1001))
     superblock = attrs.evolve(SMALL, snapshots=snapshots, next_snapshot_id=1001)
-    data = superblock.encode(None)
+    data = encode(superblock, None)
     assert len(headers.decode(data, None, "sb/9").frames) > 1
     assert decode(data, "sb/9") == superblock
 
@@ -144,7 +143,7 @@ def test_people_can_read_it():
     """
     Plain JSON in the object, one field a line, also of an encrypted volume.
     """
-    text = FULL.encode(CRYPT).partition(b"{")[2].decode()
+    text = encode(FULL, CRYPT).partition(b"{")[2].decode()
     assert '\n "size": 1073741824,\n' in text
     assert '"prefix": "disks/früher"' in text
 
@@ -154,7 +153,7 @@ def test_every_flipped_bit_is_noticed(superblock):
     """
     Before anything in it is believed.
     """
-    data = superblock.encode(crypt_of(superblock))
+    data = encode(superblock, crypt_of(superblock))
     for bit in range(8 * len(data)):
         torn = bytearray(data)
         torn[bit // 8] ^= 1 << bit % 8
@@ -166,7 +165,7 @@ def test_every_cut_is_noticed():
     """
     And so is what follows.
     """
-    data = SMALL.encode(None)
+    data = encode(SMALL, None)
     for other in (*(data[:length] for length in range(len(data))), data + b" "):
         with pytest.raises(Corrupt, match=r"^sb/9: (too short|length in bytes): got \d+"):
             decode(other, "sb/9")
@@ -176,7 +175,7 @@ def test_the_key_inside_confirms_the_superblock():
     """
     Two steps: read it, unwrap the key, check the tag.
     """
-    data = FULL.encode(CRYPT)
+    data = encode(FULL, CRYPT)
     superblock = decode(data, "sb/9")
     crypt = Crypt(unwrap_any(superblock.wraps, FILE), superblock.volume)
     verify(data, crypt, "sb/9")
@@ -186,7 +185,7 @@ def test_a_forged_superblock_is_not_confirmed():
     """
     Its JSON is not encrypted, so the tag covers it: a CRC can be made to fit.
     """
-    data = FULL.encode(CRYPT)
+    data = encode(FULL, CRYPT)
     forged = encoded_json(json_of(FULL) | {"size": 512}, encrypted=True)
     header = headers.decode(data, None, "sb/9")
     for index in range(header.length, len(data)):
@@ -200,7 +199,7 @@ def test_a_forged_superblock_is_not_confirmed():
     with pytest.raises(Corrupt, match="keyed tag: it was changed"):
         verify(forged, other, "sb/9")
     with pytest.raises(Corrupt, match="got an object without encryption"):
-        verify(attrs.evolve(FULL, wraps=()).encode(None), CRYPT, "sb/9")
+        verify(encode(attrs.evolve(FULL, wraps=()), None), CRYPT, "sb/9")
     with pytest.raises(Corrupt, match="length in bytes"):
         verify(data[:-1], CRYPT, "sb/9")
     with pytest.raises(Corrupt, match="volume: got"):
@@ -212,9 +211,9 @@ def test_wraps_and_encryption_go_together():
     Neither a key that is nowhere inside, nor wraps of a volume in the clear.
     """
     with pytest.raises(ValueError, match="just when the volume is encrypted"):
-        SMALL.encode(CRYPT)
+        encode(SMALL, CRYPT)
     with pytest.raises(ValueError, match="just when the volume is encrypted"):
-        FULL.encode(None)
+        encode(FULL, None)
     with pytest.raises(Corrupt, match="encrypted in the JSON: got True, expected False"):
         decode(encoded_json(json_of(FULL)), "sb/9")
     with pytest.raises(Corrupt, match="encrypted in the JSON: got False, expected True"):
@@ -225,7 +224,7 @@ def test_a_superblock_under_anothers_name_is_refused():
     """
     An older one put under a newer name would undo what followed.
     """
-    data = SMALL.encode(None)
+    data = encode(SMALL, None)
     with pytest.raises(Corrupt, match="sb/10: position: got 9, expected 10"):
         decode(data, "sb/10", generation=10)
     with pytest.raises(Corrupt, match=f"sb/9: volume: got {VOLUME.hex()}"):
@@ -249,9 +248,9 @@ def test_unknown_features_are_refused_by_name(monkeypatch):
         Corrupt, match="sb/9: features: the volume uses stripes, time-travel, which this version"
     ):
         decode(encoded_json(fields), "sb/9")
-    monkeypatch.setattr(superblocks, "FEATURES", frozenset({"stripes"}))
+    monkeypatch.setattr(superblock_json, "FEATURES", frozenset({"stripes"}))
     striped = attrs.evolve(SMALL, features=("stripes",))
-    assert decode(striped.encode(None), "sb/9") == striped
+    assert decode(encode(striped, None), "sb/9") == striped
 
 
 PLACES = [
@@ -331,10 +330,10 @@ def test_snapshots_of_one_name_are_refused_unless_one_is_on_its_way_out():
     """
     twice = (Snapshot(1, "a", 1, None, 0, 1), Snapshot(2, "a", 2, None, 0, 2))
     with pytest.raises(ValueError, match="two of them have one name"):
-        attrs.evolve(SMALL, snapshots=twice, next_snapshot_id=3).encode(None)
+        encode(attrs.evolve(SMALL, snapshots=twice, next_snapshot_id=3), None)
     leaving = (attrs.evolve(twice[0], deleting=True), twice[1])
     superblock = attrs.evolve(SMALL, snapshots=leaving, next_snapshot_id=3)
-    assert decode(superblock.encode(None), "sb/9") == superblock
+    assert decode(encode(superblock, None), "sb/9") == superblock
 
 
 @pytest.mark.parametrize(
@@ -385,7 +384,7 @@ def test_what_nobody_could_read_is_not_made(changes):
     A mistake of the caller, told before it is stored under a name that is never free again.
     """
     with pytest.raises(ValueError, match="superblock|header|sealing"):
-        attrs.evolve(SMALL, **changes).encode(None)
+        encode(attrs.evolve(SMALL, **changes), None)
 
 
 @pytest.mark.parametrize("name", ["a", "2024-01-01T00:00:00", "A_b.c-d", "x" * 100])
