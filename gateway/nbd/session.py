@@ -108,7 +108,8 @@ class Session:
         #: Whether one request has the connection to itself, and who waits for that.
         self._alone = False
         self._until_alone: Deferred[None] | None = None
-        self._broken: ProtocolViolation | None = None
+        #: Why the connection must be dropped.
+        self._broken = ""
 
     # What the link asks.
 
@@ -127,8 +128,8 @@ class Session:
             self._serve(self._until)
         finally:
             self._serving = False
-        if self._broken is not None:
-            raise self._broken
+        if self._broken:
+            raise ProtocolViolation(self._broken)
 
     def _serve(self, until: float) -> None:
         clock = self._shared.clock
@@ -247,12 +248,12 @@ class Session:
             await send_pieces(request, *how)
         except CutShort as cut:
             assert cut.__cause__ is not None
-            self._broken = ProtocolViolation(
+            self._broken = (
                 f"READ of {request.length} bytes at {request.offset} failed in its answer's middle"
             )
             raise cut.__cause__ from None
         finally:
-            self._alone = self._broken is not None
+            self._alone = bool(self._broken)
 
     def _have_read(self, data: Any, request: Request) -> None:
         offset, length = request.offset, request.length
