@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from copy import copy
 from typing import Protocol
 
 import attrs
@@ -41,8 +40,11 @@ _MOST = 32
 #: Frames that are opened on the spot; more have the reactor for too long, and are worth a thread.
 _FEW = 4
 
-#: Headers kept, without their extents.
-_HEADERS = 1024
+#: What is got along with a header rather than asking once more: 1 MiB.
+_GAP_BEHIND_HEADER = 16
+
+#: Headers kept, in brief. Of full objects they take 40 MB, and stand for 128 GiB of data.
+_HEADERS = 16384
 
 
 class StoredFrames(Protocol):
@@ -376,7 +378,7 @@ class Fetcher:
             key = self._lineage.key(source)
             # Frames that are on disk need not be got.
             wanted = wanted if self._disk is None else await self._not_on_disk(source, wanted)
-            near = next(iter(_merged([-1, *wanted])))[-1] + 1
+            near = next(iter(_merged([-1, *wanted], _GAP_BEHIND_HEADER)))[-1] + 1
             try:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
                 header = self._lineage[source.volume].header(source, data)
@@ -420,7 +422,7 @@ class Fetcher:
 
     def _remember(self, source: Source, header: Header) -> _Object:
         key = self._lineage.key(source)
-        known = _Object(_without_extents(header), key, self._identity(source))
+        known = _Object(header.brief(), key, self._identity(source))
         self._objects[source] = known
         if len(self._objects) > _HEADERS:
             self._objects.popitem(last=False)
@@ -443,13 +445,6 @@ class Fetcher:
             raise Unavailable(f"{key}: {failure}") from None
 
 
-def _without_extents(header: Header) -> Header:
-    """The same frames at the same places, without the table that only recovery needs."""
-    bare = copy(header)
-    object.__setattr__(bare, "extents", ())
-    return bare
-
-
 def _pieces(plains: Mapping[int, bytes], sector: int, sectors: int) -> list[memoryview]:
     """A range of an object's data, cut from its frames."""
     pieces = []
@@ -462,11 +457,11 @@ def _pieces(plains: Mapping[int, bytes], sector: int, sectors: int) -> list[memo
     return pieces
 
 
-def _merged(numbers: Sequence[int]) -> Iterable[list[int]]:
+def _merged(numbers: Sequence[int], gap: int = _GAP) -> Iterable[list[int]]:
     """Sorted frame numbers as runs that one get each brings."""
     run: list[int] = []
     for number in numbers:
-        if run and (number - run[-1] > _GAP or number - run[0] >= _MOST):
+        if run and (number - run[-1] > gap or number - run[0] >= _MOST):
             yield run
             run = []
         run.append(number)

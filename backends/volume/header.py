@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hmac
 import struct
+from array import array
 from collections.abc import Collection, Sequence
+from copy import copy
 from itertools import accumulate
 from typing import Final
 
@@ -23,6 +25,7 @@ from backends.volume.header_tables import (
     Codec,
     Extent,
     Frame,
+    FrameTable,
     check_extents,
     pack_extents,
     pack_frames,
@@ -98,19 +101,19 @@ class Header:
     wall_ms: int
     encrypted: bool
     extents: tuple[Extent, ...]
-    frames: tuple[Frame, ...]
+    frames: Sequence[Frame]
     plain_length: int
     stored_length: int
     unsettled: int = 0
     length: int = attrs.field(init=False)
-    _offsets: tuple[int, ...] = attrs.field(init=False, repr=False, eq=False)
+    _offsets: Sequence[int] = attrs.field(init=False, repr=False, eq=False)
 
     @length.default
     def _compute_length(self) -> int:
         return FIXED + len(self.extents) * EXTENT_BYTES + len(self.frames) * FRAME_BYTES
 
     @_offsets.default
-    def _compute_offsets(self) -> tuple[int, ...]:
+    def _compute_offsets(self) -> Sequence[int]:
         return tuple(
             accumulate((frame.stored_length for frame in self.frames), initial=self.length)
         )
@@ -124,6 +127,14 @@ class Header:
     def frames_encrypted(self) -> bool:
         """Whether a key is needed to read the frames."""
         return self.encrypted and self.kind is not Kind.SUPERBLOCK
+
+    def brief(self) -> Header:
+        """What it takes to read frames, in some ten bytes for each: the extents are left out."""
+        brief = copy(self)
+        object.__setattr__(brief, "extents", ())
+        object.__setattr__(brief, "frames", FrameTable(self.frames))
+        object.__setattr__(brief, "_offsets", array("Q", self._offsets))
+        return brief
 
     def frame_offset(self, index: int) -> int:
         """Where a frame's stored bytes start in the object; for one past the last, the end."""

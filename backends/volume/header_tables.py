@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 from itertools import chain, starmap
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 from backends.volume.values import DATA, HOLE, ZERO
 from gateway.errors import Corrupt
@@ -66,6 +66,28 @@ class Frame(NamedTuple):
     stored_length: int
     codec: int
     crc: int
+
+
+class FrameTable(Sequence[Frame]):
+    """Frames in eight bytes each, for what is kept of many objects."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._rows = pack_frames(frames)
+
+    def __len__(self) -> int:
+        return len(self._rows) // FRAME_BYTES
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Frame, ...]: ...
+    def __getitem__(self, index: int | slice) -> Frame | tuple[Frame, ...]:
+        if isinstance(index, slice):
+            return tuple(self[number] for number in range(*index.indices(len(self))))
+        number = range(len(self))[index]
+        return _frame(_WORD.unpack_from(self._rows, number * FRAME_BYTES)[0])
 
 
 def pack_extents(extents: Sequence[Extent]) -> bytes:
@@ -140,10 +162,7 @@ def unpack_frames(table: memoryview, where: str) -> tuple[Frame, ...]:
     Raises:
         Corrupt: a frame has an unknown codec.
     """
-    frames = tuple(
-        Frame(word & 0xFFFFFF, word >> 24 & 0xFF, word >> 32)
-        for (word,) in _WORD.iter_unpack(table)
-    )
+    frames = tuple(_frame(word) for (word,) in _WORD.iter_unpack(table))
     for index, frame in enumerate(frames):
         if frame.codec > Codec.LZ4:
             raise Corrupt(
@@ -151,3 +170,7 @@ def unpack_frames(table: memoryview, where: str) -> tuple[Frame, ...]:
                 "1 (zstd) or 2 (lz4)"
             )
     return frames
+
+
+def _frame(word: int) -> Frame:
+    return Frame(word & 0xFFFFFF, word >> 24 & 0xFF, word >> 32)

@@ -194,7 +194,7 @@ def test_frames_close_to_each_other_come_with_one_get():
 def test_an_object_that_is_asked_again_and_again_comes_in_larger_pieces():
     """Two frames with the fourth get, four with the fifth: pieces that lie end to end."""
     host = Host()
-    for frame in (10, 20, 30):
+    for frame in (20, 25, 30):
         host.read(frame)
     host.store.calls.clear()
     assert host.read(41) == [[host.frame(41)]]
@@ -208,7 +208,7 @@ def test_an_object_that_is_asked_again_and_again_comes_in_larger_pieces():
 
 def test_who_wants_what_is_brought_along_waits_for_it():
     host = Host(holds=["get"])
-    for frame in (10, 20, 30):
+    for frame in (20, 25, 30):
         host.read(frame)
         host.store.answer_all()
     host.store.calls.clear()
@@ -221,7 +221,7 @@ def test_who_wants_what_is_brought_along_waits_for_it():
 def test_what_is_brought_along_need_not_be_well(said):
     """Nobody asked for it; whoever does finds out, and nobody waits for ever."""
     host = Host()
-    for frame in (10, 20, 30):
+    for frame in (20, 25, 30):
         host.read(frame)
     host.damage_frame(41)
     host.store.calls.clear()

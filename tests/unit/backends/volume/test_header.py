@@ -136,6 +136,23 @@ def test_frames_lie_behind_the_header_without_gaps(value):
         value.frame_plain_length(count)
 
 
+@given(headers())
+def test_a_header_in_brief_is_as_good_for_reading_frames(value):
+    """Frames, their places and lengths; and the extents are gone, not the room they took."""
+    brief = value.brief()
+    assert tuple(brief.frames) == brief.frames[:] == tuple(value.frames)
+    assert brief.extents == () and brief.length == value.length
+    for number in range(len(value.frames)):
+        assert (
+            brief.frames[number] == value.frames[number] == brief.frames[number - len(brief.frames)]
+        )
+        assert brief.frame_range(0, number) == value.frame_range(0, number)
+        assert brief.frame_plain_length(number) == value.frame_plain_length(number)
+    with pytest.raises(IndexError):
+        brief.frames[len(value.frames)]
+    assert value.brief().brief().frames[:] == tuple(value.frames)
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_every_flipped_bit_is_noticed(encrypted):
     """
