@@ -24,8 +24,8 @@ class Neighbours:
     Learns from what became of frames that nobody had asked for.
 
     What is read once is often followed by what lies beside it, or by all of its object: a
-    system that starts, a table that is scanned. So each further get of an object brings twice
-    as much. But where reads are scattered over a disk much larger than the cache, all of that
+    system that starts, a table that is scanned. So each further get of an object brings four
+    times as much. But where reads are scattered over a disk much larger than the cache, all of that
     is in vain, and drives out what is not: then there is less of it.
     """
 
@@ -43,7 +43,7 @@ class Neighbours:
             Frames of the pieces that should be got whole, a power of two; pieces of that size
             lie one behind the other in an object.
         """
-        return min(1 << min(max(gets - _PROOF, 0), 16), self._most)
+        return min(1 << 2 * min(max(gets - _PROOF, 0), 8), self._most)
 
     def used(self) -> None:
         """A frame that was brought along was wanted later."""

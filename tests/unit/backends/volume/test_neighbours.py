@@ -17,9 +17,9 @@ COUNT, DATA = 128, bytes(64)
 
 
 def test_the_first_gets_of_an_object_bring_nothing_along():
-    """Each of those that follow brings twice as much, up to a bound."""
+    """Each of those that follow brings four times as much, up to a bound."""
     widths = [Neighbours().width(gets) for gets in range(12)]
-    assert widths == [1, 1, 1, 2, 4, 8, 16, 32, 32, 32, 32, 32]
+    assert widths == [1, 1, 1, 4, 16, 32, 32, 32, 32, 32, 32, 32]
     assert Neighbours().width(10**9) == MOST
 
 
