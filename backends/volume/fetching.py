@@ -9,20 +9,20 @@ disk cache; wrong again, it is `Corrupt`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Protocol
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
 from backends.volume.environment import Environment
 from backends.volume.frame_cache import FrameCache
+from backends.volume.frame_runs import GAP_BEHIND_HEADER, frames_of, merged, pieces
 from backends.volume.frames import Opened, open_frame, open_frames
 from backends.volume.header import Header
+from backends.volume.known_objects import KnownObject, KnownObjects
 from backends.volume.lineage import Lineage, Source
 from backends.volume.neighbours import widened
 from backends.volume.read_ahead import MOST, ReadAhead
@@ -30,21 +30,8 @@ from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
 from gateway.errors import Corrupt, StorageError, Unavailable
 from gateway.stages import stage
 
-#: Frames that nobody asked for, got along rather than asking twice: a request
-#: takes as long as some hundred KiB of transfer.
-_GAP = 4
-
-#: Frames per get: 2 MiB. Much more is got by several at once.
-_MOST = 32
-
 #: Frames that are opened on the spot; more have the reactor for too long, and are worth a thread.
 _FEW = 4
-
-#: What is got along with a header rather than asking once more: 1 MiB.
-_GAP_BEHIND_HEADER = 16
-
-#: Headers kept, in brief. Of full objects they take 40 MB, and stand for 128 GiB of data.
-_HEADERS = 16384
 
 
 class StoredFrames(Protocol):
@@ -53,16 +40,6 @@ class StoredFrames(Protocol):
     def get(self, identity: str, frame: int) -> bytes | None: ...
 
     def put(self, identity: str, frame: int, data: bytes) -> None: ...
-
-
-@attrs.define(eq=False)
-class _Object:
-    """What is known of an object once its header was read, and how often frames were got since."""
-
-    header: Header
-    key: str
-    identity: str
-    gets: int = 0
 
 
 class Fetcher:
@@ -97,8 +74,8 @@ class Fetcher:
         self._memory = memory
         self._disk = disk
         self._environment = environment
-        self._objects: OrderedDict[Source, _Object] = OrderedDict()
-        self._opening: dict[Source, list[Deferred[_Object]]] = {}
+        self._objects = KnownObjects(lineage)
+        self._opening: dict[Source, list[Deferred[KnownObject]]] = {}
         self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
         self.busy: dict[Source, int] = {}
         self.damaged = 0
@@ -114,8 +91,7 @@ class Fetcher:
 
     def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
         """The bytes, in pieces, if all of them are in memory."""
-        known = self._objects.get(source)
-        identity = self._identity(source) if known is None else known.identity
+        identity = self._objects.identity(source)
         first, inside = divmod(sector, FRAME_SECTORS)
         if inside + sectors <= FRAME_SECTORS:
             plain = self._memory.get((identity, first))
@@ -128,7 +104,7 @@ class Fetcher:
             if plain is None:
                 return None
             plains[frame] = plain
-        return _pieces(plains, sector, sectors)
+        return pieces(plains, sector, sectors)
 
     async def read(
         self, source: Source, ranges: Sequence[tuple[int, int]]
@@ -144,12 +120,32 @@ class Fetcher:
             Corrupt: object and frame are named.
             Unavailable: the store did not answer, or the object is gone.
         """
-        wanted: set[int] = set()
-        for sector, sectors in ranges:
-            wanted.update(range(sector // FRAME_SECTORS, -(-(sector + sectors) // FRAME_SECTORS)))
         with self.keeping([source]):
-            plains = await self._frames(source, sorted(wanted))
-        return [_pieces(plains, sector, sectors) for sector, sectors in ranges]
+            plains = await self._frames(source, frames_of(ranges))
+        return [pieces(plains, sector, sectors) for sector, sectors in ranges]
+
+    async def bring(self, source: Source, ranges: Sequence[tuple[int, int]]) -> None:
+        """
+        Have in memory what will be read, as far as there is room for it.
+
+        Whoever reads meanwhile waits for what is on its way, and finds out what is not well.
+
+        Args:
+            ranges: as for `read`.
+        """
+        wanted = frames_of(ranges)
+        with self.keeping([source]), suppress(StorageError):
+            known = await self._known(source, wanted)
+            places = [(known.identity, number) for number in wanted]
+            missing = [
+                place[1]
+                for place in places
+                if place not in self._memory and place not in self._coming
+            ]
+            for number in missing:
+                self._coming[known.identity, number] = []
+            if missing:
+                await self._fetch(source, known, missing)
 
     @contextmanager
     def keeping(self, sources: Sequence[Source]) -> Iterator[None]:
@@ -171,7 +167,7 @@ class Fetcher:
         Args:
             plain: of each frame, and keeping nothing else alive.
         """
-        known = self._remember(source, header)
+        known = self._objects.learn(source, header)
         for number, frame in enumerate(plain):
             self._memory.put((known.identity, number), frame)
 
@@ -181,17 +177,20 @@ class Fetcher:
         data = await self._get(key, 0, HEADER_LIMIT)
         return self._lineage[source.volume].header(source, data)
 
-    async def _frames(self, source: Source, wanted: Sequence[int]) -> dict[int, bytes]:
+    async def _known(self, source: Source, wanted: Sequence[int]) -> KnownObject:
+        """An object; if it has to be opened, with what is wanted near its start."""
         known = self._objects.get(source)
         if known is None:
             known = await self._open(source, wanted)
-        else:
-            self._objects.move_to_end(source)
         if wanted[-1] >= len(known.header.frames):
             raise Corrupt(
                 f"{known.key}: the map points to frame {wanted[-1]},"
                 f" the object has {len(known.header.frames)}"
             )
+        return known
+
+    async def _frames(self, source: Source, wanted: Sequence[int]) -> dict[int, bytes]:
+        known = await self._known(source, wanted)
         found: dict[int, bytes] = {}
         waiting: list[tuple[int, Deferred[bytes]]] = []
         missing: list[int] = []
@@ -220,7 +219,7 @@ class Fetcher:
             raise failure
         return found
 
-    async def _fetch(self, source: Source, known: _Object, missing: list[int]) -> None:
+    async def _fetch(self, source: Source, known: KnownObject, missing: list[int]) -> None:
         """Get frames and hand them to whoever waits; never fails itself."""
         if self._disk is not None:
             try:
@@ -231,16 +230,19 @@ class Fetcher:
                 missing = [one for one in missing if (known.identity, one) in self._coming]
         if not missing:
             return
-        numbers = self._with_neighbours(known, missing)
-        gets = [self._get_run(source, known, run) for run in _merged(numbers)]
+        asked = frozenset(missing)
+        numbers = self._with_neighbours(known, missing, asked)
+        gets = [self._get_run(source, known, run, asked) for run in merged(numbers)]
         for one in [Deferred.fromCoroutine(get) for get in gets]:
             await one
 
-    def _with_neighbours(self, known: _Object, missing: list[int]) -> list[int]:
+    def _with_neighbours(
+        self, known: KnownObject, missing: list[int], asked: frozenset[int]
+    ) -> list[int]:
         """What is missing and what should come along; all of it is coming from now on."""
         width = self._memory.memory.width(known.gets)
         known.gets += 1
-        asked, numbers = set(missing), []
+        numbers = []
         for number in widened(missing, width, len(known.header.frames)):
             place = known.identity, number
             if number not in asked:
@@ -250,7 +252,7 @@ class Fetcher:
             numbers.append(number)
         return numbers
 
-    async def _from_disk(self, source: Source, known: _Object, missing: list[int]) -> list[int]:
+    async def _from_disk(self, source: Source, known: KnownObject, missing: list[int]) -> list[int]:
         disk, crypt = self._disk, self._lineage[source.volume].crypt
         assert disk is not None
 
@@ -265,15 +267,22 @@ class Fetcher:
 
         found = await self._environment.call_in_thread(look)
         for number, plain in found.items():
-            self._arrived(known, number, plain)
+            self._arrived(known, number, plain, True)
         return [number for number in missing if number not in found]
 
-    async def _get_run(self, source: Source, known: _Object, run: list[int]) -> None:
-        """Get frames that lie close together; a damaged one fails alone, after a second try."""
+    async def _get_run(
+        self, source: Source, known: KnownObject, run: list[int], asked: frozenset[int]
+    ) -> None:
+        """
+        Get frames that lie close together; a damaged one fails alone, after a second try.
+
+        Args:
+            asked: what is not brought along only.
+        """
         failures: dict[int, Exception] = dict.fromkeys(run, Unavailable("not got"))
         for _ in range(2):
-            failures = await self._get_frames(source, known, list(failures))
-            failures = self._wanted(known, failures)
+            failures = await self._get_frames(source, known, list(failures), asked)
+            failures = self._awaited(known, failures)
             if not any(isinstance(failure, Corrupt) for failure in failures.values()):
                 break
         for failure in failures.values():
@@ -284,7 +293,7 @@ class Fetcher:
             self._failed(known, number, failure)
 
     async def _get_frames(
-        self, source: Source, known: _Object, run: list[int]
+        self, source: Source, known: KnownObject, run: list[int], asked: frozenset[int]
     ) -> dict[int, Exception]:
         """
         Get frames, and hand on those that are well.
@@ -303,11 +312,11 @@ class Fetcher:
         except Exception as failure:
             return dict.fromkeys(run, failure)
         for number, plain in opened.plain.items():
-            self._arrived(known, number, plain)
+            self._arrived(known, number, plain, number in asked)
         return {number: why for number, why in opened.failures.items() if number in run}
 
-    def _wanted(self, known: _Object, failures: dict[int, Exception]) -> dict[int, Exception]:
-        """Those that somebody waits for. What was brought along need not be well."""
+    def _awaited(self, known: KnownObject, failures: dict[int, Exception]) -> dict[int, Exception]:
+        """Those that somebody waits for. What only may be wanted need not be well."""
         wanted = {}
         for number, why in failures.items():
             if self._coming.get((known.identity, number)):
@@ -317,7 +326,7 @@ class Fetcher:
         return wanted
 
     async def _open_all(
-        self, source: Source, known: _Object, numbers: Sequence[int], data: bytes, start: int
+        self, source: Source, known: KnownObject, numbers: Sequence[int], data: bytes, start: int
     ) -> Opened:
         """
         Open frames, and keep those that are well on disk.
@@ -336,7 +345,7 @@ class Fetcher:
         self._save(known, opened.stored)
         return opened
 
-    def _save(self, known: _Object, frames: Mapping[int, bytes]) -> None:
+    def _save(self, known: KnownObject, frames: Mapping[int, bytes]) -> None:
         """Keep stored frames on disk."""
         disk = self._disk
         if disk is None or not frames:
@@ -348,24 +357,24 @@ class Fetcher:
 
         self._environment.call_in_thread(save).addErrback(self._not_kept)
 
-    def _arrived(self, known: _Object, number: int, plain: bytes) -> None:
+    def _arrived(self, known: KnownObject, number: int, plain: bytes, asked: bool) -> None:
         place = known.identity, number
         waiters = self._coming.pop(place, [])
         if waiters or place not in self._memory:
-            self._memory.put(place, plain, asked=bool(waiters))
+            self._memory.put(place, plain, asked=asked or bool(waiters))
         for waiter in waiters:
             waiter.callback(plain)
 
-    def _failed(self, known: _Object, number: int, failure: Exception) -> None:
+    def _failed(self, known: KnownObject, number: int, failure: Exception) -> None:
         for waiter in self._coming.pop((known.identity, number), ()):
             waiter.errback(type(failure)(*failure.args))
 
     def _not_kept(self, failure: object) -> None:
         """The cache says for itself why it does not keep things."""
 
-    async def _open(self, source: Source, wanted: Sequence[int]) -> _Object:
+    async def _open(self, source: Source, wanted: Sequence[int]) -> KnownObject:
         """Read an object's header, once for all who ask; they go on in the order they came."""
-        one: Deferred[_Object] = Deferred()
+        one: Deferred[KnownObject] = Deferred()
         waiters = self._opening.setdefault(source, [])
         waiters.append(one)
         if len(waiters) == 1:
@@ -378,14 +387,14 @@ class Fetcher:
             key = self._lineage.key(source)
             # Frames that are on disk need not be got.
             wanted = wanted if self._disk is None else await self._not_on_disk(source, wanted)
-            near = next(iter(_merged([-1, *wanted], _GAP_BEHIND_HEADER)))[-1] + 1
+            near = next(iter(merged([-1, *wanted], GAP_BEHIND_HEADER)))[-1] + 1
             try:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
                 header = self._lineage[source.volume].header(source, data)
             except Corrupt:
                 data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
                 header = self._lineage[source.volume].header(source, data)
-            known = self._remember(source, header)
+            known = self._objects.learn(source, header)
             await self._take(source, known, data, wanted)
         except Exception as failure:
             if isinstance(failure, Corrupt):
@@ -399,7 +408,7 @@ class Fetcher:
 
     async def _not_on_disk(self, source: Source, wanted: Sequence[int]) -> Sequence[int]:
         """All of what is wanted if the first is not there, else nothing."""
-        disk, identity = self._disk, self._identity(source)
+        disk, identity = self._disk, self._objects.identity(source)
         assert disk is not None
         try:
             with stage("disk cache"):
@@ -410,7 +419,7 @@ class Fetcher:
         return wanted if there is None else ()
 
     async def _take(
-        self, source: Source, known: _Object, data: bytes, wanted: Sequence[int]
+        self, source: Source, known: KnownObject, data: bytes, wanted: Sequence[int]
     ) -> None:
         """Keep the frames that came with a header."""
         header = known.header
@@ -419,19 +428,6 @@ class Fetcher:
         # Whoever wants one that is not well gets it again, and finds out.
         for number, plain in opened.plain.items():
             self._memory.put((known.identity, number), plain, asked=number in wanted)
-
-    def _remember(self, source: Source, header: Header) -> _Object:
-        key = self._lineage.key(source)
-        known = _Object(header.brief(), key, self._identity(source))
-        self._objects[source] = known
-        if len(self._objects) > _HEADERS:
-            self._objects.popitem(last=False)
-        return known
-
-    def _identity(self, source: Source) -> str:
-        """What caches call an object, whichever volume reads it."""
-        uuid = self._lineage[source.volume].uuid
-        return f"{uuid.hex()}/{source.kind:d}/{source.epoch:x}/{source.number:x}"
 
     async def _get(self, key: str, start: int, length: int) -> bytes:
         try:
@@ -443,27 +439,3 @@ class Fetcher:
             raise Corrupt(f"{key}: {failure}") from None
         except StoreError as failure:
             raise Unavailable(f"{key}: {failure}") from None
-
-
-def _pieces(plains: Mapping[int, bytes], sector: int, sectors: int) -> list[memoryview]:
-    """A range of an object's data, cut from its frames."""
-    pieces = []
-    end = sector + sectors
-    while sector < end:
-        frame, inside = divmod(sector, FRAME_SECTORS)
-        piece = min(end - sector, FRAME_SECTORS - inside)
-        pieces.append(memoryview(plains[frame])[inside * SECTOR : (inside + piece) * SECTOR])
-        sector += piece
-    return pieces
-
-
-def _merged(numbers: Sequence[int], gap: int = _GAP) -> Iterable[list[int]]:
-    """Sorted frame numbers as runs that one get each brings."""
-    run: list[int] = []
-    for number in numbers:
-        if run and (number - run[-1] > gap or number - run[0] >= _MOST):
-            yield run
-            run = []
-        run.append(number)
-    if run:
-        yield run

@@ -120,7 +120,7 @@ class Reader:
         try:
             while start < end:
                 stop = min(start + _AT_ONCE, end)
-                await self._fetch(await self._found(start, stop))
+                await self._bring(await self._found(start, stop))
                 start = stop
         except StorageError:
             pass
@@ -177,10 +177,7 @@ class Reader:
 
     async def _fetch(self, pieces: list[Piece]) -> dict[int, list[memoryview]]:
         """What is in objects, by the number of the piece; one call for each object."""
-        wanted: dict[Source, list[int]] = {}
-        for number, piece in enumerate(pieces):
-            if piece.source is not None:
-                wanted.setdefault(piece.source, []).append(number)
+        wanted = _by_source(pieces)
         reads = [
             (
                 numbers,
@@ -203,6 +200,19 @@ class Reader:
             raise failure
         return fetched
 
+    async def _bring(self, pieces: list[Piece]) -> None:
+        """Have what is in objects in memory, each object for itself."""
+        under_way = [
+            Deferred.fromCoroutine(
+                self._fetcher.bring(
+                    source, [(pieces[number].at, pieces[number].sectors) for number in numbers]
+                )
+            )
+            for source, numbers in _by_source(pieces).items()
+        ]
+        for one in under_way:
+            await one
+
     def _look_ahead(self, offset: int, length: int) -> None:
         if self._read_ahead is None:
             return
@@ -214,7 +224,7 @@ class Reader:
     async def _get_ready(self, start: int, end: int) -> None:
         # All at once, unlike `warm`: a guess is as much data as is wanted, however far it reaches.
         try:
-            await self._fetch(await self._found(start, end))
+            await self._bring(await self._found(start, end))
         except StorageError:
             pass
 
@@ -225,6 +235,15 @@ class Reader:
     def _beyond(self, offset: int, length: int) -> int:
         start, sectors = -(-offset // SECTOR), -(-length // SECTOR)
         return beyond(self._recent, self._stored, start, sectors) * SECTOR
+
+
+def _by_source(pieces: list[Piece]) -> dict[Source, list[int]]:
+    """Numbers of pieces by the object that has them."""
+    found: dict[Source, list[int]] = {}
+    for number, piece in enumerate(pieces):
+        if piece.source is not None:
+            found.setdefault(piece.source, []).append(number)
+    return found
 
 
 def _fill(buffer: memoryview, views: list[memoryview | int], skip: int) -> None:

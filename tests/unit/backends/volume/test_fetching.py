@@ -152,10 +152,10 @@ def test_nothing_is_cached_that_was_not_read():
     assert host.fetcher.cached(SLOT, (FAR + 1) * FRAME_SECTORS - 1, 2) is None
 
 
-def test_frames_in_memory_are_found_though_the_header_was_forgotten(monkeypatch):
+def test_frames_in_memory_are_found_though_the_header_was_forgotten():
     """A large disk has more objects than headers are kept."""
-    monkeypatch.setattr("backends.volume.fetching._HEADERS", 2)
     host = Host()
+    host.fetcher._objects._most = 2
     host.read(FAR)
     for number in range(10, 14):
         host.make(Source(0, Kind.DATA, 0, number), bytes(SECTOR))
@@ -425,3 +425,50 @@ def test_threads_that_fail_leave_nobody_waiting():
     assert host.read(FAR) == [[host.frame(FAR)]]
     object.__setattr__(host.fetcher._environment, "call_in_thread", lambda f, *a: succeed(f(*a)))
     assert host.read(FAR + 9) == [[host.frame(FAR + 9)]]
+
+
+def brought(host, *frames):
+    done = []
+    ranges = [(frame * FRAME_SECTORS, FRAME_SECTORS) for frame in frames]
+    Deferred.fromCoroutine(host.fetcher.bring(SLOT, ranges)).addBoth(done.append)
+    return done
+
+
+def test_what_is_brought_is_in_memory_and_got_once():
+    """Whoever reads it meanwhile waits for it; what is there or coming is not got again."""
+    host = Host(holds=["get"])
+    first = brought(host, FAR, FAR + 1)
+    host.store.answer()
+    read, second = host.read(FAR), brought(host, FAR + 1)
+    assert len(host.store.held) == 1 and second == [None] and not first and not read
+    host.store.answer()
+    assert first == [None] and read == [[host.frame(FAR)]]
+    assert host.fetcher.cached(SLOT, (FAR + 1) * FRAME_SECTORS, FRAME_SECTORS) is not None
+    assert brought(host, FAR, FAR + 1) == [None]
+    assert host.gets() == 2
+    assert not host.fetcher.busy
+
+
+def test_bringing_fails_nobody(said):
+    """Neither with a damaged frame, nor without the object; who reads finds out."""
+    host = Host()
+    host.damage_frame(FAR)
+    assert brought(host, FAR, FAR + 1) == [None] and not said
+    assert failed_with(host.read(FAR), Corrupt) and len(said) == 1
+    assert brought(host, 1000) == [None]
+    empty = Host()
+    empty.objects.delete([empty.lineage.key(SLOT)])
+    assert brought(empty, FAR) == [None]
+    assert failed_with(empty.read(FAR), Corrupt)
+    assert not host.fetcher._coming and not empty.fetcher._coming
+    assert not host.fetcher.busy and not empty.fetcher.busy
+
+
+def test_what_is_brought_counts_as_asked_for():
+    """That it is read, or not, says nothing of neighbours."""
+    host = Host()
+    told = []
+    host.memory.memory.neighbours.used = lambda: told.append("used")
+    brought(host, FAR, FAR + 1)
+    host.read(FAR)
+    assert told == []
