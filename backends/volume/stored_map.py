@@ -31,6 +31,10 @@ _GAP = 64 * 1024
 #: Bytes of one such get.
 _MOST = 8 << 20
 
+#: Pages on both sides of one that is read, 2 GiB of disk each way, and bytes of their slices:
+#: what lies close to its own is got along. Whoever reads here will read there.
+_AROUND, _ALONG = 128, 256 * 1024
+
 #: Parts of the map that are accounted for at a time, and how often before a checkpoint.
 _ACCOUNTED, _ACCOUNTS = 256, 16
 
@@ -162,7 +166,39 @@ class StoredMap:
         # Once, and before: what comes now is needed together.
         self.map.evict(self.limit)
         while needs := self.map.needs(start, end, whole):
-            await self.supply(needs)
+            along = [] if whole else self._close_to(needs)
+            try:
+                await self.supply([*needs, *along])
+            except Corrupt:
+                if not along:
+                    raise
+                await self.supply(needs)  # what came along need not be well
+
+    def _close_to(self, needs: Sequence[Need]) -> list[Need]:
+        """Pages nearby whose slices the same gets bring."""
+        first, last = needs[0], needs[-1]
+        if first.kind == SliceKind.LEAF:
+            return []
+        leaf = first.number - first.number % LEAF_PAGES
+        start = max(first.number - _AROUND, leaf) * PAGE_SECTORS
+        end = min(last.number + _AROUND, leaf + LEAF_PAGES) * PAGE_SECTORS
+        spans: dict[int, tuple[int, int]] = {}
+        for need in needs:
+            for container, offset, length in need.slices:
+                low, high = spans.get(container, (offset, offset))
+                spans[container] = min(low, offset), max(high, offset + length)
+        room = min(_ALONG, self.limit // 16)
+        found = []
+        for need in self.map.needs(start, min(end, self.map.sectors)):
+            if need in needs or need in self._coming:
+                continue
+            if need.kind == SliceKind.LEAF or not all(_is_close(ref, spans) for ref in need.slices):
+                continue
+            room -= sum(ref.length for ref in need.slices)
+            if room < 0:
+                break
+            found.append(need)
+        return found
 
     async def supply(self, needs: Sequence[Need]) -> None:
         """Fetch parts of the map and put them in their places."""
@@ -264,6 +300,12 @@ class StoredMap:
             open_slice(kinds[ref], data[ref.offset - start :][: ref.length], crypt, ref.offset, key)
             for ref in run
         ]
+
+
+def _is_close(ref: SliceRef, spans: dict[int, tuple[int, int]]) -> bool:
+    """Whether a slice lies in, or just beside, the part of its object that is got anyway."""
+    span = spans.get(ref.container)
+    return span is not None and span[0] - _GAP <= ref.offset <= span[1] + _GAP
 
 
 def merged(refs: Iterable[SliceRef]) -> Iterable[list[SliceRef]]:

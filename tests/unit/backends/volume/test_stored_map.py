@@ -55,6 +55,46 @@ def test_needs_are_joined():
     assert len(bench.store.calls) == 2
 
 
+def test_pages_nearby_come_along():
+    """Their slices lie side by side: a guest that starts would ask for one after the other."""
+    bench = Bench(pages=200)
+    answers = bench.ensure(20 * PAGE_SECTORS, 20 * PAGE_SECTORS + 16)
+    bench.store.answer_all()
+    assert answers == [None] and len(bench.store.calls) == 2
+    assert not bench.stored.map.needs(0, 148 * PAGE_SECTORS)
+    assert len(bench.stored.map.needs(148 * PAGE_SECTORS, 200 * PAGE_SECTORS)) == 52
+
+
+def test_nothing_comes_along_where_little_is_kept():
+    """The page itself does."""
+    bench = Bench(pages=20)
+    bench.stored.limit = 100
+    answers = bench.ensure(5 * PAGE_SECTORS, 5 * PAGE_SECTORS + 16)
+    bench.store.answer_all()
+    assert answers == [None]
+    assert len(bench.stored.map.needs(0, 20 * PAGE_SECTORS)) == 19
+
+
+def test_a_page_that_came_along_need_not_be_well():
+    """What is asked for is got again without it."""
+    bench = Bench(pages=20)
+    bench.ensure(10 * PAGE_SECTORS, 10 * PAGE_SECTORS + 16)
+    bench.store.answer()  # the leaf
+    (key,) = bench.store.keys()
+    needs = {need.number: need for need in bench.stored.map.needs(0, 20 * PAGE_SECTORS)}
+    got = []
+    bench.store._store.get(key, 0, 1 << 20).addCallback(got.append)
+    body = bytearray(got[0])
+    body[needs[3].slices[0].offset + 9] ^= 1
+    bench.store._store.put(key, [bytes(body)], False)
+    bench.store.answer_all()
+    assert not bench.stored.map.needs(10 * PAGE_SECTORS, 10 * PAGE_SECTORS + 16)
+    damaged = bench.ensure(3 * PAGE_SECTORS, 3 * PAGE_SECTORS + 16)
+    bench.store.answer_all()
+    assert damaged[0].check(Corrupt)
+    assert not bench.stored._coming
+
+
 @pytest.mark.parametrize("kind_of_failure", ["away", "gone", "torn", "nonsense"])
 def test_a_failure_reaches_all_who_need_it(kind_of_failure, monkeypatch, logged_failures):
     """Also one that nobody expected."""
