@@ -11,13 +11,13 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.server import create_backend_app
 from werkzeug.serving import make_server
 
 
 def main() -> None:
     """Serve until the process ends."""
-    moto = DomainDispatcherApplication(create_backend_app)
+    moto = create_backend_app("s3")
     alone = threading.Lock()
 
     def one_at_a_time(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:

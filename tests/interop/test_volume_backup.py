@@ -7,8 +7,6 @@ Snapshots are taken by the gateway's own command, while clients write.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,7 @@ from tests.doubles.moto_server import aws_environment, s3_process, s3_server
 from tests.interop.clients import PATIENCE, Clients
 from tests.interop.gateway import MIB
 from tests.interop.test_volumes import SIZE, Volume, keys, volume
-from tests.service.twistd import ROOT, environment
+from tests.programs.running import run
 from tests.wire import Client, SocketConnection
 
 __all__ = ["aws_environment", "keys", "s3_process", "s3_server", "volume"]
@@ -37,15 +35,7 @@ def snapshot(volume: Volume, name: str) -> None:
     """As an operator does."""
     config = str(volume.directory / "gw.ini")
     arguments = ["--config", config, "snapshot", "create", "vm1", name]
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run("nbdgateway", *arguments, directory=volume.directory)
     assert done.returncode == 0, done.stderr + done.stdout
 
 
