@@ -25,6 +25,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from backends.objects import s3_client
+
 #: Bytes of a request.
 _MOST = 1 << 18
 
@@ -75,9 +77,19 @@ def _import() -> None:
             importlib.import_module(found.name)
     for name in _LATER:
         importlib.import_module(name)
+    _read_descriptions()
     # Neither survives a fork.
     assert "twisted.internet.reactor" not in sys.modules
     assert len(os.listdir("/proc/self/task")) == 1
+
+
+def _read_descriptions() -> None:
+    """What botocore reads for its first client of S3."""
+    loader = s3_client.descriptions(None)
+    for name in ("endpoints", "sdk-default-configuration", "partitions"):
+        loader.load_data_with_path(name)
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        loader.load_service_model("s3", kind, api_version=None)
 
 
 def _serve(line: socket.socket) -> Callable[[], None]:
