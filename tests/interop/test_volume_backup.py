@@ -22,6 +22,7 @@ from tests.interop.clients import PATIENCE, Clients
 from tests.interop.gateway import MIB
 from tests.interop.test_volumes import SIZE, Volume, keys, volume
 from tests.programs.running import run
+from tests.service.twistd import until
 from tests.wire import Client, SocketConnection
 
 __all__ = ["aws_environment", "keys", "s3_process", "s3_server", "volume"]
@@ -87,8 +88,7 @@ def test_a_snapshot_is_taken_and_copied_under_load(clients: Clients, volume: Vol
     ledger = Ledger()
     ledger.branch.pinned = 1
     with writing(volume, ledger, 1) as writer:
-        while writer.answered < 300:
-            assert volume.process.process.poll() is None
+        until(lambda: writer.answered >= 300, "answers")
         asked = ledger.moment()
         snapshot(volume, "monday")
     then = ledger.branch.freeze()
@@ -195,8 +195,7 @@ def test_an_incremental_backup_by_libnbd_of_a_disk_in_use(
     ledger = Ledger()
     ledger.start_anew(in_zones(image_of(clients, volume.uri)))
     with writing(volume, ledger, 3) as writer:
-        while writer.answered < 200:
-            assert volume.process.process.poll() is None
+        until(lambda: writer.answered >= 200, "answers")
         snapshot(volume, "tuesday")
         extents = changed_by_libnbd(clients, volume, "tuesday")
         clients.nbdsh(of(volume, "tuesday"), copy_extents, str(backed_up), extents)
@@ -213,8 +212,7 @@ def test_an_incremental_backup_by_qemu_of_a_disk_in_use(
     ledger = Ledger()
     ledger.start_anew(in_zones(image_of(clients, volume.uri)))
     with writing(volume, ledger, 5) as writer:
-        while writer.answered < 200:
-            assert volume.process.process.poll() is None
+        until(lambda: writer.answered >= 200, "answers")
         snapshot(volume, "tuesday")
         tuesday = of(volume, "tuesday")
         create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", tuesday]
