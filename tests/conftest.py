@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 from twisted.logger import LogEvent, globalLogBeginner, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.programs import running
+
 # How long an example takes is the machine's affair, and what else that has to do.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -68,3 +70,9 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
     if logged.events:
         texts = [event["log_failure"].getTraceback() for event in logged.events]
         pytest.fail("unexpected failures in the log:\n" + "\n".join(texts), pytrace=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The mark ``executes``: see `tests.programs.running`."""
+    running.execute(item.get_closest_marker("executes") is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -32,6 +33,7 @@ class Kills:
         self._served = Served(directory, place)
         self._durability = durability
         self._ledger = Ledger()
+        self._opening = 1.0  # seconds that it took the last time
         self.counts: Counter[str] = Counter()
 
     def round(self) -> None:
@@ -75,7 +77,7 @@ class Kills:
     def _kill_while_opening(self) -> None:
         self.counts["killed while opening"] += 1
         process = self._served.begin().process
-        killer = Timer(self._random.uniform(0.3, 1.2), process.kill)
+        killer = Timer(self._random.uniform(0.2, 1.2) * self._opening, process.kill)
         killer.start()
         process.wait()
         killer.join()
@@ -99,7 +101,9 @@ class Kills:
         assert not self._served.alarms()
 
     def _open_and_check(self) -> Client:
+        begun = time.monotonic()
         self._served.serve()
+        self._opening = time.monotonic() - begun
         client = self._served.open()
         try:
             observed = content(client, ZONES)

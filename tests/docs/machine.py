@@ -30,11 +30,6 @@ _OWN = ("/srv", "/etc/pki", "/etc/nbdgateway", "/var/lib/nbdgateway", "/run/nbdg
 #: What every block begins with: stop at the first failure, as a reader would.
 _FIRST = "set -e\nshopt -s expand_aliases\n"
 
-_BUCKET = """
-import sys, boto3
-boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=sys.argv[1])
-"""
-
 _SETUP = """
 ip link set lo up
 for directory in {own}; do
@@ -106,9 +101,8 @@ class Machine:
 
     def begin_store(self, buckets: tuple[str, ...]) -> None:
         """Have S3 at http://127.0.0.1:5000, for as long as the machine is there."""
-        self.begin("python3 -m tests.docs.store")
-        wait = "until curl -s -o /dev/null http://127.0.0.1:5000; do sleep 0.1; done\n"
-        self.run(wait + "".join(f"python3 -c '{_BUCKET}' {name}\n" for name in buckets))
+        self.begin(f"python3 -m tests.docs.store {shlex.join(buckets)}")
+        self.run("until curl -s -o /dev/null http://127.0.0.1:5000; do sleep 0.1; done")
 
     def begin(self, commands: str) -> None:
         """Have a shell run commands that end when the machine does."""

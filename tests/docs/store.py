@@ -1,5 +1,5 @@
 """
-S3 on port 5000, as a process: moto, which does one thing at a time.
+S3 on port 5000, as a process: moto, which does one thing at a time. Arguments are buckets.
 
 moto looks whether a name is taken and takes it in two steps; asked by several at once, it now
 and then gives one name to two of them, and the gateway rightly calls such a store unsafe.
@@ -7,17 +7,22 @@ and then gives one name to two of them, and the gateway rightly calls such a sto
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.server import create_backend_app
 from werkzeug.serving import make_server
 
 
 def main() -> None:
     """Serve until the process ends."""
-    moto = DomainDispatcherApplication(create_backend_app)
+    for name in sys.argv[1:]:
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(name, "us-east-1")
+    moto = create_backend_app("s3")
     alone = threading.Lock()
 
     def one_at_a_time(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:

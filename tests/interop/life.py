@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.interop.clients import Clients
 from tests.interop.images import Image
-from tests.service.twistd import PATIENCE, Twistd, environment
+from tests.programs.running import run
+from tests.service.twistd import Twistd
 
 MIB = 1 << 20
 
@@ -71,15 +70,8 @@ class Life:
 
     def operate(self, *arguments: str) -> Any:
         """``nbdgateway ARGUMENTS``; its answer."""
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", "--config", "gw.ini", "--json", *arguments],
-            cwd=self._directory,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        words = ["--config", "gw.ini", "--json", *arguments]
+        done = run("nbdgateway", *words, directory=self._directory)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)
 

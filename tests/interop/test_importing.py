@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ from gateway.notes import Note
 from tests.interop.clients import Clients
 from tests.interop.gateway import unused_port
 from tests.interop.images import Image
-from tests.service.twistd import PATIENCE, Twistd, environment
+from tests.programs.running import run
+from tests.service.twistd import Twistd
 
 pytestmark = pytest.mark.interop
 
@@ -135,13 +135,7 @@ def test_an_export_is_not_gone_on_with_in_another_disk_of_that_name(
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     """The command as a process of its own: Twisted's TLS wants a reactor to itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *words],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return run("nbdgateway", *words, directory=Path.cwd())
 
 
 def test_a_gateway_is_read_by_tls_with_certificates(here: Path) -> None:

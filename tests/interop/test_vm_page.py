@@ -12,7 +12,6 @@ import os
 import secrets
 import shlex
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,8 @@ from tests.interop.gateway import unused_port
 from tests.interop.guests import Boot, boot, guest
 from tests.interop.page import blocks
 from tests.interop.qmp import Qmp
-from tests.service.twistd import Twistd, environment, until
+from tests.programs.running import run
+from tests.service.twistd import Twistd, until
 
 __all__ = ["boot", "guest"]
 
@@ -126,14 +126,7 @@ class Host:
         for line in text.splitlines():
             name, *arguments = shlex.split(line)
             assert name == "nbdgateway"
-            subprocess.run(
-                [sys.executable, "-m", "gateway.cli", *arguments],
-                cwd=self.directory,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                check=True,
-                timeout=PATIENCE,
-            )
+            run("nbdgateway", *arguments, directory=self.directory).check_returncode()
 
     def uri(self, export: str) -> str:
         return f"nbd+unix:///{export}?socket={self.directory}/nbd.sock"

@@ -7,8 +7,6 @@ Snapshots are taken by the gateway's own command, while clients write.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,8 @@ from tests.doubles.moto_server import aws_environment, s3_process, s3_server
 from tests.interop.clients import PATIENCE, Clients
 from tests.interop.gateway import MIB
 from tests.interop.test_volumes import SIZE, Volume, keys, volume
-from tests.service.twistd import ROOT, environment
+from tests.programs.running import run
+from tests.service.twistd import until
 from tests.wire import Client, SocketConnection
 
 __all__ = ["aws_environment", "keys", "s3_process", "s3_server", "volume"]
@@ -37,15 +36,7 @@ def snapshot(volume: Volume, name: str) -> None:
     """As an operator does."""
     config = str(volume.directory / "gw.ini")
     arguments = ["--config", config, "snapshot", "create", "vm1", name]
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run("nbdgateway", *arguments, directory=volume.directory)
     assert done.returncode == 0, done.stderr + done.stdout
 
 
@@ -97,8 +88,7 @@ def test_a_snapshot_is_taken_and_copied_under_load(clients: Clients, volume: Vol
     ledger = Ledger()
     ledger.branch.pinned = 1
     with writing(volume, ledger, 1) as writer:
-        while writer.answered < 300:
-            assert volume.process.process.poll() is None
+        until(lambda: writer.answered >= 300, "answers")
         asked = ledger.moment()
         snapshot(volume, "monday")
     then = ledger.branch.freeze()
@@ -205,8 +195,7 @@ def test_an_incremental_backup_by_libnbd_of_a_disk_in_use(
     ledger = Ledger()
     ledger.start_anew(in_zones(image_of(clients, volume.uri)))
     with writing(volume, ledger, 3) as writer:
-        while writer.answered < 200:
-            assert volume.process.process.poll() is None
+        until(lambda: writer.answered >= 200, "answers")
         snapshot(volume, "tuesday")
         extents = changed_by_libnbd(clients, volume, "tuesday")
         clients.nbdsh(of(volume, "tuesday"), copy_extents, str(backed_up), extents)
@@ -223,8 +212,7 @@ def test_an_incremental_backup_by_qemu_of_a_disk_in_use(
     ledger = Ledger()
     ledger.start_anew(in_zones(image_of(clients, volume.uri)))
     with writing(volume, ledger, 5) as writer:
-        while writer.answered < 200:
-            assert volume.process.process.poll() is None
+        until(lambda: writer.answered >= 200, "answers")
         snapshot(volume, "tuesday")
         tuesday = of(volume, "tuesday")
         create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", tuesday]

@@ -7,12 +7,14 @@ import socket
 import stat
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.service.twistd import PATIENCE, Twistd, environment
+import pytest
+
+from tests.programs.running import run
+from tests.service.twistd import PATIENCE, Twistd
 
 Start = Callable[..., Twistd]
 Tool = Callable[[str], str]
@@ -35,15 +37,7 @@ def configure(directory: Path, *names: str, size: str = "64M") -> None:
 
 def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``nbdgateway ARGUMENTS`` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *arguments],
-        cwd=directory,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return run("nbdgateway", *arguments, directory=directory)
 
 
 def tell(directory: Path, *arguments: str) -> Any:
@@ -95,6 +89,7 @@ class Disk:
         return got
 
 
+@pytest.mark.executes
 def test_only_the_owner_reaches_the_socket_and_it_goes_with_the_gateway(
     directory: Path, start: Start
 ) -> None:
@@ -388,6 +383,7 @@ def test_a_volume_that_a_gateway_holds_is_served_or_refused(directory: Path, sta
     assert tell(directory, "volume", "info", url)["closed"]
 
 
+@pytest.mark.executes
 def test_no_secret_of_a_url_is_repeated(directory: Path) -> None:
     """Whatever else is wrong with it."""
     for words in (

@@ -15,6 +15,8 @@ import pytest
 from tests.certificates import make_certificates
 from tests.service.twistd import PATIENCE, TWISTD, Twistd, environment, run, until
 
+pytestmark = pytest.mark.executes
+
 Start = Callable[..., Twistd]
 Tool = Callable[[str], str]
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import running
+from tests.programs.environment import ROOT, environment
+from tests.programs.running import COMMANDS, PATIENCE
+
+__all__ = ["PATIENCE", "ROOT", "TWISTD", "Twistd", "environment", "run", "until"]
 
 #: The twistd script, without asking where it is installed.
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-
-#: Seconds that anything may take before a test fails.
-PATIENCE = 120.0
-
-
-def environment() -> dict[str, str]:
-    """The plugin is found in the source tree, installed or not."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+TWISTD = COMMANDS["twistd"]
 
 
 def until(condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
@@ -48,13 +41,10 @@ class Twistd:
         self.directory = directory
         self.output = directory / "output"
         with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*TWISTD, "--nodaemon", "--pidfile=", "nbdgateway", *arguments],
-                cwd=directory,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+            self.process = running.start(
+                *("twistd", "--nodaemon", "--pidfile=", "nbdgateway", *arguments),
+                directory=directory,
+                output=output,
             )
 
     def text(self) -> str:
@@ -96,12 +86,4 @@ class Twistd:
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``twistd ARGUMENTS`` to its end."""
-    return subprocess.run(
-        [*TWISTD, *arguments],
-        cwd=directory,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return running.run("twistd", *arguments, directory=directory)

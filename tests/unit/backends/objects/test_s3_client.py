@@ -286,3 +286,15 @@ def test_a_time_that_is_none_is_refused():
     """As botocore does it, which makes an error of the answer."""
     with pytest.raises(ValueError, match="yesterday"):
         s3_client._time("yesterday")
+
+
+def test_what_botocore_knows_of_services_is_read_once(aws_environment, monkeypatch):
+    """Twelve megabytes, and most of the time that a client takes, are not spent on each disk."""
+    settings = S3Settings(bucket="disks", region="us-east-1")
+    make_client(settings).close()
+    read = []
+    monkeypatch.setattr(
+        "botocore.loaders.JSONFileLoader.load_file", lambda *args: read.append(args)
+    )
+    make_client(settings).close()
+    assert not read
