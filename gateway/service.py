@@ -173,7 +173,9 @@ class Gateway(Service):
     def _is_ready(self, _: object) -> None:
         # Not after all when it was stopped meanwhile.
         if self.running and self._supervised is not None:
-            self._settle()
+            # Not here: exports may be open before the reactor runs, and it is the reactor that
+            # has a signal end the process in good order.
+            self._reactor.callLater(0, self._settle)
             self._supervised.ready()
 
     def _say_what_this_is(self, configuration: Configuration) -> None:

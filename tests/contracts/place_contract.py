@@ -137,19 +137,20 @@ class PlaceContract:
         lab.settle(volume.close())
 
     def test_another_key_opens_it_from_then_on(self, lab, tmp_path):
-        """And the old one does not; bytes stay."""
+        """And the old one does not; bytes stay. A passphrase may take the place of a key."""
         for name in ("old", "new"):
-            (tmp_path / name).write_bytes(secrets.token_bytes(32))
+            (tmp_path / name).write_text(secrets.token_hex(32))
             (tmp_path / name).chmod(0o600)
         old = lab.place("vm1", key_file=str(tmp_path / "old"))
-        new = lab.place("vm1", key_file=str(tmp_path / "new"))
+        new = lab.place("vm1", passphrase_file=str(tmp_path / "new"))
         assert lab.settle(old.create(SIZE, "")).encrypted
         volume = lab.settle(old.attach(False))
         lab.settle(volume.write(0, b"a" * 4096, True))
         lab.settle(volume.close())
         with pytest.raises(ExportUnavailable):
             lab.settle(new.attach(False))
-        lab.settle(old.change_keys(lab.settings("vm1", key_file=str(tmp_path / "new"))))
+        changed = lab.settings("vm1", passphrase_file=str(tmp_path / "new"))
+        lab.settle(old.change_keys(changed))
         with pytest.raises(ExportUnavailable):
             lab.settle(old.attach(False))
         volume = lab.settle(new.attach(False))

@@ -25,7 +25,14 @@ from tests.service.twistd import ROOT
 PATIENCE = 120.0
 
 #: Directories that pages write to, with nothing in them at first.
-_OWN = ("/srv", "/etc/pki", "/etc/nbdgateway", "/var/lib/nbdgateway", "/run/nbdgateway")
+_OWN = (
+    "/srv",
+    "/etc/pki",
+    "/etc/nbdgateway",
+    "/var/lib/nbdgateway",
+    "/var/lib/prometheus",
+    "/run/nbdgateway",
+)
 
 #: What every block begins with: stop at the first failure, as a reader would.
 _FIRST = "set -e\nshopt -s expand_aliases\n"

@@ -102,6 +102,10 @@ READERS: dict[str, Reader] = {
     "docs/howto/directory-volume.md": Reader(
         files={"gw.ini": "[listen:local]\nendpoint = unix:nbd.sock\n\n"}
     ),
+    "docs/howto/monitoring.md": Reader(
+        buckets=("disks",),
+        before=_IMPORT + "mkdir -p /var/lib/prometheus/node-exporter\n",
+    ),
     "docs/howto/move-a-volume.md": Reader(
         hosts=("old", "new"),
         buckets=("disks",),

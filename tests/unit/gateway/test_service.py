@@ -156,8 +156,11 @@ class GatewayTests(SynchronousTestCase):
         gateway.startService()
         assert settled == []
         opening.callback(self.export)
+        assert settled == []  # a signal would find no reactor that runs
+        self.reactor.advance(0)
         assert settled == [1]
         gateway.reload()
+        self.reactor.advance(0)
         assert settled == [1, 1]
 
     def test_a_port_that_is_taken_ends_the_start_before_a_disk_is_touched(self) -> None:
