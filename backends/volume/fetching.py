@@ -9,7 +9,7 @@ disk cache; wrong again, it is `Corrupt`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Protocol
 
@@ -136,14 +136,7 @@ class Fetcher:
         wanted = frames_of(ranges)
         with self.keeping([source]), suppress(StorageError):
             known = await self._known(source, wanted)
-            places = [(known.identity, number) for number in wanted]
-            missing = [
-                place[1]
-                for place in places
-                if place not in self._memory and place not in self._coming
-            ]
-            for number in missing:
-                self._coming[known.identity, number] = []
+            missing = self._claim(known, wanted)
             if missing:
                 await self._fetch(source, known, missing)
 
@@ -231,26 +224,23 @@ class Fetcher:
         if not missing:
             return
         asked = frozenset(missing)
-        numbers = self._with_neighbours(known, missing, asked)
-        gets = [self._get_run(source, known, run, asked) for run in merged(numbers)]
+        width = self._memory.memory.width(known.gets)
+        known.gets += 1
+        along = self._claim(known, widened(missing, width, len(known.header.frames)))
+        runs = merged(sorted([*missing, *along]))
+        gets = [self._get_run(source, known, run, asked) for run in runs]
         for one in [Deferred.fromCoroutine(get) for get in gets]:
             await one
 
-    def _with_neighbours(
-        self, known: KnownObject, missing: list[int], asked: frozenset[int]
-    ) -> list[int]:
-        """What is missing and what should come along; all of it is coming from now on."""
-        width = self._memory.memory.width(known.gets)
-        known.gets += 1
-        numbers = []
-        for number in widened(missing, width, len(known.header.frames)):
+    def _claim(self, known: KnownObject, numbers: Iterable[int]) -> list[int]:
+        """Those that are neither in memory nor coming; from now on they are coming."""
+        claimed = []
+        for number in numbers:
             place = known.identity, number
-            if number not in asked:
-                if place in self._memory or place in self._coming:
-                    continue
+            if place not in self._memory and place not in self._coming:
                 self._coming[place] = []
-            numbers.append(number)
-        return numbers
+                claimed.append(number)
+        return claimed
 
     async def _from_disk(self, source: Source, known: KnownObject, missing: list[int]) -> list[int]:
         disk, crypt = self._disk, self._lineage[source.volume].crypt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from twisted.internet.defer import Deferred
@@ -179,9 +179,6 @@ class StoredMap:
         first, last = needs[0], needs[-1]
         if first.kind == SliceKind.LEAF:
             return []
-        leaf = first.number - first.number % LEAF_PAGES
-        start = max(first.number - _AROUND, leaf) * PAGE_SECTORS
-        end = min(last.number + _AROUND, leaf + LEAF_PAGES) * PAGE_SECTORS
         spans: dict[int, tuple[int, int]] = {}
         for need in needs:
             for container, offset, length in need.slices:
@@ -189,16 +186,23 @@ class StoredMap:
                 spans[container] = min(low, offset), max(high, offset + length)
         room = min(_ALONG, self.limit // 16)
         found = []
-        for need in self.map.needs(start, min(end, self.map.sectors)):
-            if need in needs or need in self._coming:
-                continue
-            if need.kind == SliceKind.LEAF or not all(_is_close(ref, spans) for ref in need.slices):
+        for need in self._around(first.number, last.number):
+            if need in self._coming or not all(_is_close(ref, spans) for ref in need.slices):
                 continue
             room -= sum(ref.length for ref in need.slices)
             if room < 0:
                 break
             found.append(need)
         return found
+
+    def _around(self, first: int, last: int) -> Iterator[Need]:
+        """Pages of the same leaves that are not in memory, before ``first`` and behind ``last``."""
+        begin = max(first - _AROUND, first - first % LEAF_PAGES)
+        behind = min(last + _AROUND, last - last % LEAF_PAGES + LEAF_PAGES)
+        for start, end in ((begin, first), (last + 1, behind)):
+            stop = min(end * PAGE_SECTORS, self.map.sectors)
+            if start * PAGE_SECTORS < stop:
+                yield from self.map.needs(start * PAGE_SECTORS, stop)
 
     async def supply(self, needs: Sequence[Need]) -> None:
         """Fetch parts of the map and put them in their places."""

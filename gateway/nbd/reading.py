@@ -56,9 +56,7 @@ async def send_chunks(
         for stop, hole in _runs(position, end, extents):
             while position < stop:
                 if outbox.full:
-                    drain()
-                while outbox.full:
-                    await room()
+                    await _make_room(outbox, drain, room)
                 if hole:
                     replies.hole(request, position, stop - position, stop == end)
                     position = stop
@@ -71,6 +69,15 @@ async def send_chunks(
                     data = await result if isinstance(result, Deferred) else result
                     send_data(request, outbox, replies, data, position, length, last)
                 position += length
+
+
+async def _make_room(
+    outbox: Outbox, drain: Callable[[], None], room: Callable[[], Awaitable[None]]
+) -> None:
+    """Come back when an outbox that is full is so no longer."""
+    drain()
+    while outbox.full:
+        await room()
 
 
 class CutShort(Exception):
@@ -104,9 +111,7 @@ async def send_pieces(
     failure: Exception | None = None
     while position < end:
         if outbox.full:
-            drain()
-        while outbox.full:
-            await room()
+            await _make_room(outbox, drain, room)
         length = min(end - position, READ_CHUNK - position % READ_CHUNK)
         data: Buffer = b""
         if failure is None:

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from zope.interface.verify import verifyObject
 
+from backends.volume.shared_caches import MEMORY
 from gateway.errors import ExportBusy, ExportUnavailable, UnknownExport
 from gateway.interfaces import IChangedBlocks, IExport, IVolume
 from gateway.maintenance import IVolumeStorage, Severity
@@ -141,6 +142,7 @@ class PlaceContract:
         for name in ("old", "new"):
             (tmp_path / name).write_text(secrets.token_hex(32))
             (tmp_path / name).chmod(0o600)
+        others = dict(MEMORY._limits)
         old = lab.place("vm1", key_file=str(tmp_path / "old"))
         new = lab.place("vm1", passphrase_file=str(tmp_path / "new"))
         assert lab.settle(old.create(SIZE, "")).encrypted
@@ -156,6 +158,7 @@ class PlaceContract:
         volume = lab.settle(new.attach(False))
         assert bytes(lab.settle(volume.read(0, 4096))) == b"a" * 4096
         lab.settle(volume.close())
+        assert MEMORY._limits == others, "each opening gave its memory back"
 
     def test_the_store_is_tried(self, lab):
         """It keeps its promises; nothing of the trial stays."""

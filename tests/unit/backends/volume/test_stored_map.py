@@ -65,6 +65,28 @@ def test_pages_nearby_come_along():
     assert len(bench.stored.map.needs(148 * PAGE_SECTORS, 200 * PAGE_SECTORS)) == 52
 
 
+def test_what_lies_on_both_sides_comes_along_with_many_pages(monkeypatch):
+    """They themselves are not looked at again: a whole disk may be asked for at once."""
+    bench = Bench(pages=400)
+    looked = []
+    needs = bench.stored.map.needs
+
+    def noted(self, start, end, whole=False):
+        looked.append((start // PAGE_SECTORS, end // PAGE_SECTORS))
+        return needs(start, end, whole)
+
+    monkeypatch.setattr(type(bench.stored.map), "needs", noted)
+    answers = bench.ensure(150 * PAGE_SECTORS, 250 * PAGE_SECTORS)
+    bench.store.answer_all()
+    assert answers == [None]
+    asked = (150, 250)
+    # for the leaf, for the pages, what is around them, and whether that was all
+    assert looked == [asked, asked, (22, 150), (250, 377), asked]
+    assert not needs(22 * PAGE_SECTORS, 377 * PAGE_SECTORS)
+    assert needs(21 * PAGE_SECTORS, 22 * PAGE_SECTORS)
+    assert needs(377 * PAGE_SECTORS, 378 * PAGE_SECTORS)
+
+
 def test_nothing_comes_along_where_little_is_kept():
     """The page itself does."""
     bench = Bench(pages=20)
