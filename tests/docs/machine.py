@@ -131,6 +131,7 @@ class Machine:
         Raises:
             Failed: they fail, or do not although they should.
         """
+        before = len(self.served())
         # Not a pipe: what goes on in the background would keep it open.
         with tempfile.TemporaryFile() as printed:
             done = subprocess.run(
@@ -145,6 +146,9 @@ class Machine:
             output = printed.read().decode(errors="replace")
         if bool(done.returncode) is not fails:
             raise Failed(f"exit status {done.returncode} of\n{commands}\n{output}\n{self.served()}")
+        if "kill -HUP" in commands:
+            # A signal is sent and not waited for; readers are slower than the next block here.
+            self._wait_for("configuration reloaded|configuration stays as it was", before)
         for line in commands.splitlines():
             if line.startswith(("alias ", "export ")):
                 self._kept += line + "\n"
@@ -153,6 +157,7 @@ class Machine:
     def serve(self, commands: str) -> None:
         """Have a shell run commands of which the last one serves, until it does."""
         self.stop()
+        before = len(self.served())
         with self._log.open("ab") as log:
             self._serving = subprocess.Popen(
                 [*self._enter, "bash", "-c", self._script(commands)],
@@ -162,8 +167,7 @@ class Machine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        before = self._log.stat().st_size
-        self._wait_for(before)
+        self._wait_for("is open|is unavailable", before)
 
     def stop(self) -> None:
         """End what is served, as Ctrl-C does."""
@@ -200,12 +204,13 @@ class Machine:
         # Who enters a mount namespace begins at its root.
         return f"{_FIRST}cd {shlex.quote(str(self.directory))}\n{self._kept}{commands}"
 
-    def _wait_for(self, before: int) -> None:
+    def _wait_for(self, pattern: str, before: int) -> None:
+        """Wait until what is served has printed it; ``before`` is how much it had printed."""
         end = time.monotonic() + PATIENCE
-        while not re.search("is open|is unavailable", self.served()[before:]):
+        while not re.search(pattern, self.served()[before:]):
             assert self._serving is not None
             if self._serving.poll() is not None or time.monotonic() > end:
-                raise Failed(f"nothing is served:\n{self.served()[before:]}")
+                raise Failed(f"{pattern!r} was not printed:\n{self.served()[before:]}")
             time.sleep(0.05)
 
     def _when_up(self) -> list[str]:
