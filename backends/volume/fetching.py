@@ -162,7 +162,7 @@ class Fetcher:
         """
         known = self._objects.learn(source, header)
         for number, frame in enumerate(plain):
-            self._memory.put((known.identity, number), frame)
+            self._memory.put_written((known.identity, number), frame)
 
     async def header(self, source: Source) -> Header:
         """An object's header with its extents, from the store."""

@@ -12,12 +12,19 @@ from backends.volume.units import FRAME
 #: Pieces that there is room for, at least, however much is brought along.
 _PIECES = 32
 
+#: What was written and not read since has one part of so many.
+_WRITTEN = 4
+
 _Place: TypeAlias = "tuple[FrameCache, Hashable]"
+_Frames: TypeAlias = "OrderedDict[_Place, bytes]"
 
 
 class FrameMemory:
     """
     What several caches share: of all their frames the least recently used go.
+
+    What was written and not read since has a share of it. Guests keep what they write
+    themselves; without the share, a disk that is written to would drive out what is read.
 
     Args:
         limit: bytes of data that are kept at most; 0 keeps nothing.
@@ -31,8 +38,10 @@ class FrameMemory:
         self.limit = limit
         self.bytes = 0
         self.neighbours = Neighbours()
-        self._frames: OrderedDict[_Place, bytes] = OrderedDict()  # the least recently used first
+        self._frames: _Frames = OrderedDict()  # the least recently used first
         self._unasked: set[_Place] = set()
+        self._written: _Frames = OrderedDict()  # and not read since; the oldest first
+        self._written_bytes = 0
 
     def resize(self, limit: int) -> None:
         """Have another limit from now on."""
@@ -46,16 +55,21 @@ class FrameMemory:
 
     def holds(self, place: _Place) -> bool:
         """For caches; no use of the frame."""
-        return place in self._frames
+        return place in self._frames or place in self._written
 
     def get(self, place: _Place) -> bytes | None:
         """For caches."""
         frame = self._frames.get(place)
-        if frame is not None:
-            self._frames.move_to_end(place)
-            if place in self._unasked:
-                self._unasked.remove(place)
-                self.neighbours.used()
+        if frame is None:
+            frame = self._written.pop(place, None)
+            if frame is not None:
+                self._written_bytes -= len(frame)
+                self._frames[place] = frame
+            return frame
+        self._frames.move_to_end(place)
+        if place in self._unasked:
+            self._unasked.remove(place)
+            self.neighbours.used()
         return frame
 
     def put(self, place: _Place, frame: bytes, asked: bool) -> None:
@@ -67,12 +81,23 @@ class FrameMemory:
             self._unasked.add(place)
         self._make_room()
 
+    def put_written(self, place: _Place, frame: bytes) -> None:
+        """For caches."""
+        self._remove(place)
+        self._written[place] = frame
+        self._written_bytes += len(frame)
+        self._count(place, len(frame))
+        self._make_room()
+
     def drop(self, cache: FrameCache) -> None:
         """Forget all that is in a cache."""
-        for place in [place for place in self._frames if place[0] is cache]:
-            self._remove(place)
+        for frames in (self._frames, self._written):
+            for place in [place for place in frames if place[0] is cache]:
+                self._remove(place)
 
     def _make_room(self) -> None:
+        while self._written_bytes * _WRITTEN > self.limit:
+            self._remove(next(iter(self._written)))
         while self.bytes > self.limit:
             place = next(iter(self._frames))
             if place in self._unasked:
@@ -83,7 +108,12 @@ class FrameMemory:
         frame = self._frames.pop(place, None)
         if frame is not None:
             self._unasked.discard(place)
-            self._count(place, -len(frame))
+        else:
+            frame = self._written.pop(place, None)
+            if frame is None:
+                return
+            self._written_bytes -= len(frame)
+        self._count(place, -len(frame))
 
     def _count(self, place: _Place, change: int) -> None:
         self.bytes += change
@@ -130,6 +160,10 @@ class FrameCache:
             asked: whether anybody wants it, or it was brought along.
         """
         self.memory.put((self, key), frame, asked)
+
+    def put_written(self, key: Hashable, frame: bytes) -> None:
+        """Keep a frame that was written, in the place of an earlier one; see `FrameMemory`."""
+        self.memory.put_written((self, key), frame)
 
     def drop(self) -> None:
         """Forget everything."""

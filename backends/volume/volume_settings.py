@@ -114,8 +114,8 @@ class VolumeSettings:
     )
     memory_cache: int = setting(
         size_in_bytes,
-        "Bytes of memory for what was read or written last. All volumes share one cache, as large"
-        " as the largest that is asked for.",
+        "Bytes of memory for what was read last, a quarter of it for what was written and not read"
+        " since. All volumes share one cache, as large as the largest that is asked for.",
         default=256 * MIB,
     )
     map_memory: int = setting(

@@ -37,25 +37,51 @@ def test_a_frame_that_is_too_large_is_not_kept():
     assert none.get("a") is None
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 20)), max_size=100))
-def test_the_cache_is_an_ordered_dict_with_a_bound(steps):
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 20)), max_size=100))
+def test_the_cache_is_two_ordered_dicts_with_bounds(steps):
     """
-    Against the plainest model; bytes never exceed the limit.
+    Against the plainest model; bytes never exceed the limit, nor what was written its share.
     """
-    cache = FrameCache(FrameMemory(50))
-    model = OrderedDict()
-    for is_put, key, size in steps:
-        if is_put:
-            model.pop(key, None)
-            model[key] = bytes([key]) * size
-            while sum(map(len, model.values())) > 50:
-                model.popitem(last=False)
-            cache.put(key, bytes([key]) * size)
+    cache = FrameCache(FrameMemory(60))
+    read: OrderedDict[int, bytes] = OrderedDict()
+    written: OrderedDict[int, bytes] = OrderedDict()
+
+    def size_of(frames):
+        return sum(map(len, frames.values()))
+
+    for step, key, size in steps:
+        if step:
+            read.pop(key, None)
+            written.pop(key, None)
+            (read if step == 1 else written)[key] = bytes([key]) * size
+            while size_of(written) > 60 // 4:
+                written.popitem(last=False)
+            while size_of(read) + size_of(written) > 60:
+                read.popitem(last=False)
+            (cache.put if step == 1 else cache.put_written)(key, bytes([key]) * size)
         else:
-            assert cache.get(key) == model.get(key)
-            if key in model:
-                model.move_to_end(key)
-        assert cache.bytes == sum(map(len, model.values())) <= 50
+            if key in written:
+                read[key] = written.pop(key)
+            assert cache.get(key) == read.get(key)
+            if key in read:
+                read.move_to_end(key)
+        assert [key in cache for key in range(10)] == [
+            key in read or key in written for key in range(10)
+        ]
+        assert cache.bytes == size_of(read) + size_of(written) <= 60
+
+
+def test_what_is_written_does_not_drive_out_what_is_read():
+    """It has a quarter of the memory, and stays beyond that only if it is read."""
+    cache = FrameCache(FrameMemory(40))
+    for key in "abc":
+        cache.put(key, b"1" * 10)
+    for key in "vwxyz":
+        cache.put_written(key, b"2" * 10)
+    assert [key in cache for key in "abcyz"] == [True, True, True, False, True]
+    assert cache.get("z") == b"2" * 10
+    cache.put_written("y", b"3" * 10)
+    assert [key in cache for key in "abcyz"] == [False, True, True, True, True]
 
 
 def test_caches_share_memory_but_not_frames():
