@@ -23,6 +23,7 @@ from backends.volume.frame_runs import GAP_BEHIND_HEADER, frames_of, merged, pie
 from backends.volume.frames import Opened, open_frame, open_frames
 from backends.volume.header import Header
 from backends.volume.known_objects import KnownObject, KnownObjects
+from backends.volume.likeness import Likeness
 from backends.volume.lineage import Lineage, Source
 from backends.volume.neighbours import widened
 from backends.volume.read_ahead import MOST, ReadAhead
@@ -75,6 +76,7 @@ class Fetcher:
         self._disk = disk
         self._environment = environment
         self._objects = KnownObjects(lineage)
+        self._likeness = Likeness()
         self._opening: dict[Source, list[Deferred[KnownObject]]] = {}
         self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
         self.busy: dict[Source, int] = {}
@@ -372,20 +374,11 @@ class Fetcher:
         return await one
 
     async def _find(self, source: Source, wanted: Sequence[int]) -> None:
-        """Get a header, with frames near the start of the object along; never fails itself."""
+        """Read a header, and some of what is wanted along with it; never fails itself."""
         try:
-            key = self._lineage.key(source)
             # Frames that are on disk need not be got.
             wanted = wanted if self._disk is None else await self._not_on_disk(source, wanted)
-            near = next(iter(merged([-1, *wanted], GAP_BEHIND_HEADER)))[-1] + 1
-            try:
-                data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
-                header = self._lineage[source.volume].header(source, data)
-            except Corrupt:
-                data = await self._get(key, 0, HEADER_LIMIT + near * FRAME)
-                header = self._lineage[source.volume].header(source, data)
-            known = self._objects.learn(source, header)
-            await self._take(source, known, data, wanted)
+            known = await self._meet(source, wanted)
         except Exception as failure:
             if isinstance(failure, Corrupt):
                 self.damaged += 1
@@ -395,6 +388,41 @@ class Fetcher:
             return
         for waiter in self._opening.pop(source):
             waiter.callback(known)
+
+    async def _meet(self, source: Source, wanted: Sequence[int]) -> KnownObject:
+        """
+        Get a header with frames near the start of the object along; and, at the same time,
+        what probably are the others.
+        """
+        key = self._lineage.key(source)
+        runs = list(merged([-1, *wanted], GAP_BEHIND_HEADER))
+        near = HEADER_LIMIT + (runs[0][-1] + 1) * FRAME
+        places = [self._likeness.place(run[0], run[-1]) for run in runs[1:]]
+        guesses = [
+            (place[0], Deferred.fromCoroutine(self._guessed(key, *place)))
+            for place in places
+            if place is not None
+        ]
+        try:
+            data = await self._get(key, 0, near)
+            header = self._lineage[source.volume].header(source, data)
+        except Corrupt:
+            data = await self._get(key, 0, near)
+            header = self._lineage[source.volume].header(source, data)
+        self._likeness.learn(header)
+        known = self._objects.learn(source, header)
+        await self._take(source, known, data, 0, wanted)
+        for start, guess in guesses:
+            await self._take(source, known, await guess, start, wanted)
+        known.gets += len(guesses)
+        return known
+
+    async def _guessed(self, key: str, start: int, length: int) -> bytes:
+        """What lies there; nothing if that does not work, as it is asked for again then."""
+        try:
+            return await self._get(key, start, length)
+        except (Corrupt, Unavailable):
+            return b""
 
     async def _not_on_disk(self, source: Source, wanted: Sequence[int]) -> Sequence[int]:
         """All of what is wanted if the first is not there, else nothing."""
@@ -409,12 +437,16 @@ class Fetcher:
         return wanted if there is None else ()
 
     async def _take(
-        self, source: Source, known: KnownObject, data: bytes, wanted: Sequence[int]
+        self, source: Source, known: KnownObject, data: bytes, start: int, wanted: Sequence[int]
     ) -> None:
-        """Keep the frames that came with a header."""
-        header = known.header
-        came = [n for n in range(len(header.frames)) if header.frame_offset(n + 1) <= len(data)]
-        opened = await self._open_all(source, known, came, data, 0)
+        """Keep the frames that came, wholly, with bytes of the object from ``start`` on."""
+        header, end = known.header, start + len(data)
+        came = [
+            number
+            for number in range(len(header.frames))
+            if start <= header.frame_offset(number) and header.frame_offset(number + 1) <= end
+        ]
+        opened = await self._open_all(source, known, came, data, start)
         # Whoever wants one that is not well gets it again, and finds out.
         for number, plain in opened.plain.items():
             self._memory.put((known.identity, number), plain, asked=number in wanted)

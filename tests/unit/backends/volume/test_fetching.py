@@ -239,6 +239,35 @@ def test_frames_at_the_start_come_with_the_header():
     assert host.gets() == 1
 
 
+@pytest.mark.parametrize("key", [None, bytes(range(32))])
+def test_frames_of_an_object_like_the_last_are_got_beside_its_header(key):
+    """They wait for one request, not for one after the other"""
+    host = Host(holds=["get"], key=key)
+    other = Source(0, Kind.DATA, 0, 4)
+    host.make(other, host.data)
+    host.read(20)
+    host.store.answer_all()
+    host.store.calls.clear()
+    answers = host.read(FAR, source=other)
+    assert len(host.store.held) == 2
+    host.store.answer_all()
+    assert answers == [[host.frame(FAR)]] and host.gets() == 2
+
+
+@pytest.mark.parametrize("why", [Transient("503"), Garbled("short")])
+def test_a_guess_that_fails_is_nothing_to_those_who_wait(why):
+    """What they want is got where the header says that it lies."""
+    host = Host(holds=["get"])
+    other = Source(0, Kind.DATA, 0, 4)
+    host.make(other, host.data[: FAR * FRAME] + bytes(FRAME))
+    host.read(20)
+    host.store.answer_all()
+    answers = host.read(FAR, source=other)
+    host.store.answer(0, why)
+    host.store.answer_all()
+    assert answers == [[bytes(FRAME)]]
+
+
 def test_a_damaged_frame_is_got_a_second_time_and_then_named(said):
     host = Host()
     host.read(20)
