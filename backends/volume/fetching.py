@@ -293,19 +293,20 @@ class Fetcher:
         Returns:
             The others of ``run``, and why.
         """
+        numbers = range(run[0], run[-1] + 1)
         start, length = known.header.frame_range(run[0], run[-1])
         try:
             data = await self._get(known.key, start, length)
-            if len(data) < length:
-                raise Corrupt(
-                    f"{known.key}: ends {length - len(data)} bytes short of its header's word"
-                )
-            opened = await self._open_all(source, known, range(run[0], run[-1] + 1), data, start)
+            end = start + len(data)
+            came = [one for one in numbers if known.header.frame_offset(one + 1) <= end]
+            opened = await self._open_all(source, known, came, data, start)
         except Exception as failure:
             return dict.fromkeys(run, failure)
         for number, plain in opened.plain.items():
             self._arrived(known, number, plain, number in asked)
-        return {number: why for number, why in opened.failures.items() if number in run}
+        short = Corrupt(f"{known.key}: ends {length - len(data)} bytes short of its header's word")
+        failures = opened.failures | dict.fromkeys(numbers[len(came) :], short)  # in order
+        return {number: why for number, why in failures.items() if number in run}
 
     def _awaited(self, known: KnownObject, failures: dict[int, Exception]) -> dict[int, Exception]:
         """Those that somebody waits for. What only may be wanted need not be well."""
