@@ -208,7 +208,7 @@ class Fetcher:
             for number, one in waiting:
                 try:
                     found[number] = await one
-                except StorageError as raised:
+                except Exception as raised:
                     failure = raised
         if failure is not None:
             raise failure
@@ -360,7 +360,7 @@ class Fetcher:
 
     def _failed(self, known: KnownObject, number: int, failure: Exception) -> None:
         for waiter in self._coming.pop((known.identity, number), ()):
-            waiter.errback(type(failure)(*failure.args))
+            waiter.errback(_own(failure))
 
     def _not_kept(self, failure: object) -> None:
         """The cache says for itself why it does not keep things."""
@@ -385,7 +385,7 @@ class Fetcher:
                 self.damaged += 1
                 self._log.critical("{why}", why=str(failure))
             for waiter in self._opening.pop(source):
-                waiter.errback(type(failure)(*failure.args))
+                waiter.errback(_own(failure))
             return
         for waiter in self._opening.pop(source):
             waiter.callback(known)
@@ -462,3 +462,9 @@ class Fetcher:
             raise Corrupt(f"{key}: {failure}") from None
         except StoreError as failure:
             raise Unavailable(f"{key}: {failure}") from None
+
+
+def _own(failure: Exception) -> Exception:
+    """For each who waits: where a failure came by is noted in it."""
+    # What is no failure of storage may be made of more than its text.
+    return type(failure)(*failure.args) if isinstance(failure, StorageError) else failure

@@ -501,3 +501,27 @@ def test_what_is_brought_counts_as_asked_for():
     brought(host, FAR, FAR + 1)
     host.read(FAR)
     assert told == []
+
+
+class Odd(Exception):
+    """Made of more than its text, as many that libraries raise."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_whatever_the_store_raises_nobody_waits_for_ever(opened):
+    """It is no failure of storage, so it is told as it is: a bug."""
+    host = Host(holds=["get"])
+    if opened:
+        host.read(20)
+        host.store.answer_all()
+    first, second = host.read(FAR), host.read(FAR, 60)
+    while host.store.held:
+        host.store.answer(0, Odd(5, "odd"))
+    assert failed_with(first, Odd) and failed_with(second, Odd)
+    assert not host.fetcher._coming and not host.fetcher._opening and not host.fetcher.busy
+    third = host.read(FAR)
+    host.store.answer_all()
+    assert third == [[host.frame(FAR)]]
