@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
 from backends.volume.environment import Environment
 from backends.volume.frame_cache import FrameCache
-from backends.volume.frame_runs import GAP_BEHIND_HEADER, frames_of, merged, pieces
+from backends.volume.frame_runs import GAP_BEHIND_HEADER, frames_of, merged, pieces, reach
 from backends.volume.frames import Opened, open_frame, open_frames
 from backends.volume.header import Header
 from backends.volume.known_objects import KnownObject, KnownObjects
@@ -97,7 +97,7 @@ class Fetcher:
         first, inside = divmod(sector, FRAME_SECTORS)
         if inside + sectors <= FRAME_SECTORS:
             plain = self._memory.get((identity, first))
-            if plain is None:
+            if plain is None or len(plain) < (inside + sectors) * SECTOR:
                 return None
             return [memoryview(plain)[inside * SECTOR : (inside + sectors) * SECTOR]]
         plains: dict[int, bytes] = {}
@@ -106,7 +106,7 @@ class Fetcher:
             if plain is None:
                 return None
             plains[frame] = plain
-        return pieces(plains, sector, sectors)
+        return pieces(plains, sector, sectors) if reach(plains, sector + sectors) else None
 
     async def read(
         self, source: Source, ranges: Sequence[tuple[int, int]]
@@ -124,6 +124,12 @@ class Fetcher:
         """
         with self.keeping([source]):
             plains = await self._frames(source, frames_of(ranges))
+        for sector, sectors in ranges:
+            if not reach(plains, sector + sectors):
+                raise Corrupt(
+                    f"{self._lineage.key(source)}: the map points to sector"
+                    f" {sector + sectors - 1}, the object has fewer"
+                )
         return [pieces(plains, sector, sectors) for sector, sectors in ranges]
 
     async def bring(self, source: Source, ranges: Sequence[tuple[int, int]]) -> None:

@@ -25,8 +25,14 @@ def frames_of(ranges: Iterable[tuple[int, int]]) -> list[int]:
     return sorted(numbers)
 
 
+def reach(plains: Mapping[int, bytes], end: int) -> bool:
+    """Whether frames have the sector before ``end``: the last one of an object is shorter."""
+    frame, inside = divmod(end - 1, FRAME_SECTORS)
+    return len(plains[frame]) > inside * SECTOR
+
+
 def pieces(plains: Mapping[int, bytes], sector: int, sectors: int) -> list[memoryview]:
-    """A range of an object's data, cut from its frames."""
+    """A range of an object's data, cut from its frames, which `reach` to its end."""
     found = []
     end = sector + sectors
     while sector < end:

@@ -358,6 +358,20 @@ def test_a_map_that_points_behind_the_end_is_corrupt():
     assert failed_with(answers, Corrupt) and "64" in str(answers[0].value)
 
 
+@pytest.mark.parametrize("before", [0, FRAME_SECTORS])
+def test_a_map_that_points_behind_the_end_of_the_last_frame_is_corrupt(before):
+    """Bytes that are not there are no zeroes, nor are those that follow in their place."""
+    host = Host()
+    sectors = len(host.data) // SECTOR
+    beyond = (sectors - 1 - before, before + 2)
+    for _ in range(2):  # the second time the frames are in memory
+        answers = []
+        Deferred.fromCoroutine(host.fetcher.read(SLOT, [(0, 1), beyond])).addBoth(answers.append)
+        assert failed_with(answers, Corrupt) and f"sector {sectors}" in str(answers[0].value)
+        assert host.fetcher.cached(SLOT, *beyond) is None
+    assert host.fetcher.cached(SLOT, beyond[0], before + 1) is not None
+
+
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_store_that_does_not_answer_is_unavailable_and_nobody_waits_for_ever(opened, said):
     host = Host(holds=["get"])
@@ -385,7 +399,7 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again():
 def test_what_was_just_stored_is_known_without_the_store():
     host = Host()
     host.fetcher.learn(SLOT, host.sealed.header, list(split([host.data])))
-    assert host.read(0, 63) == [[host.frame(0), host.frame(63)]]
+    assert host.read(0, 62) == [[host.frame(0), host.frame(62)]]
     assert host.gets() == 0
 
 
