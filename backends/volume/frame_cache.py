@@ -135,6 +135,7 @@ class FrameCache:
 
     def __init__(self, memory: FrameMemory) -> None:
         self.memory = memory
+        self._is_closed = False
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -159,12 +160,19 @@ class FrameCache:
         Args:
             asked: whether anybody wants it, or it was brought along.
         """
-        self.memory.put((self, key), frame, asked)
+        if not self._is_closed:
+            self.memory.put((self, key), frame, asked)
 
     def put_written(self, key: Hashable, frame: bytes) -> None:
         """Keep a frame that was written, in the place of an earlier one; see `FrameMemory`."""
-        self.memory.put_written((self, key), frame)
+        if not self._is_closed:
+            self.memory.put_written((self, key), frame)
 
     def drop(self) -> None:
         """Forget everything."""
         self.memory.drop(self)
+
+    def close(self) -> None:
+        """Forget everything, and keep nothing more: what is on its way may come yet."""
+        self._is_closed = True
+        self.drop()

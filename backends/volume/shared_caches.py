@@ -39,7 +39,7 @@ class SharedMemory:
     def give_back(self, cache: FrameCache) -> None:
         """What is in it is forgotten. Once is enough; more does no harm."""
         if self._limits.pop(cache, None) is not None:
-            cache.drop()
+            cache.close()
             self._resize()
 
     def _resize(self) -> None:

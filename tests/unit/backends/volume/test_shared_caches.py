@@ -57,3 +57,15 @@ def test_volumes_share_memory_as_large_as_the_largest_that_is_asked_for():
     assert small.get("a") == b"1" * 10
     shared.give_back(small)
     assert (shared.memory.limit, shared.memory.bytes) == (0, 0)
+
+
+def test_what_comes_for_a_volume_that_is_closed_is_not_kept():
+    """What was read ahead may come late: nobody will ask for it, nor give it back."""
+    shared = SharedMemory()
+    closed, other = shared.borrow(30), shared.borrow(30)
+    shared.give_back(closed)
+    closed.put("a", b"1" * 10)
+    closed.put_written("b", b"2" * 10)
+    assert closed.get("a") is None and "b" not in closed
+    other.put("a", b"3" * 10)
+    assert shared.memory.bytes == 10
