@@ -29,10 +29,14 @@ from backends.volume.neighbours import widened
 from backends.volume.read_ahead import MOST, ReadAhead
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
 from gateway.errors import Corrupt, StorageError, Unavailable
+from gateway.info import MIB
 from gateway.stages import stage
 
 #: Frames that are opened on the spot; more have the reactor for too long, and are worth a thread.
 _FEW = 4
+
+#: Bytes on their way to the disk cache: its disk may be slower than the store.
+_SAVED_AT_ONCE = 32 * MIB
 
 
 class StoredFrames(Protocol):
@@ -79,6 +83,7 @@ class Fetcher:
         self._likeness = Likeness()
         self._opening: dict[Source, list[Deferred[KnownObject]]] = {}
         self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
+        self._saving = 0
         self.busy: dict[Source, int] = {}
         self.damaged = 0
 
@@ -345,16 +350,21 @@ class Fetcher:
         return opened
 
     def _save(self, known: KnownObject, frames: Mapping[int, bytes]) -> None:
-        """Keep stored frames on disk."""
-        disk = self._disk
-        if disk is None or not frames:
+        """Keep stored frames on disk, unless too much is under way there."""
+        disk, size = self._disk, sum(map(len, frames.values()))
+        if disk is None or not frames or self._saving + size > _SAVED_AT_ONCE:
             return
+        self._saving += size
 
         def save() -> None:
             for number, stored in frames.items():
                 disk.put(known.identity, number, stored)
 
-        self._environment.call_in_thread(save).addErrback(self._not_kept)
+        def saved(_: object) -> None:
+            """The cache says for itself why it does not keep things."""
+            self._saving -= size
+
+        self._environment.call_in_thread(save).addBoth(saved)
 
     def _arrived(self, known: KnownObject, number: int, plain: bytes, asked: bool) -> None:
         place = known.identity, number
@@ -367,9 +377,6 @@ class Fetcher:
     def _failed(self, known: KnownObject, number: int, failure: Exception) -> None:
         for waiter in self._coming.pop((known.identity, number), ()):
             waiter.errback(_own(failure))
-
-    def _not_kept(self, failure: object) -> None:
-        """The cache says for itself why it does not keep things."""
 
     async def _open(self, source: Source, wanted: Sequence[int]) -> KnownObject:
         """Read an object's header, once for all who ask; they go on in the order they came."""

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from backends.objects.contract import Garbled, Transient
 from backends.objects.memory import MemoryStore
+from backends.volume import fetching
 from backends.volume.environment import Environment
 from backends.volume.fetching import Fetcher
 from backends.volume.frame_cache import FrameCache, FrameMemory
@@ -448,6 +449,32 @@ def test_a_frame_that_is_damaged_on_disk_comes_from_the_store():
     host.memory.drop()
     disk.frames = {key: b"?" + frame[1:] for key, frame in disk.frames.items()}
     assert host.read(FAR) == [[host.frame(FAR)]]
+
+
+def test_a_disk_cache_that_is_slow_does_not_have_everything_wait_for_it(monkeypatch):
+    """What comes while too much is on its way to the disk is read, but not kept there."""
+    monkeypatch.setattr(fetching, "_SAVED_AT_ONCE", 3 * FRAME)
+    disk, threads = Disk(), []
+    host = Host(disk=disk, cache=MIB)  # too little for anything to come along
+    host.read(20)
+
+    def in_thread(work, *args):
+        if getattr(work, "__name__", "") != "save":
+            return succeed(work(*args))
+        threads.append(Deferred())
+        return threads[-1].addCallback(lambda _: work())
+
+    object.__setattr__(host.fetcher._environment, "call_in_thread", in_thread)
+    disk.frames.clear()
+    for frame in (30, 40, 50, 60):
+        assert host.read(frame) == [[host.frame(frame)]]
+    assert len(threads) == 3
+    threads[0].callback(None)
+    threads[1].errback(OSError("EIO"))
+    assert list(disk.frames.values()) == [host.frame(30)]
+    host.memory.drop()
+    host.read(35)
+    assert len(threads) == 4
 
 
 @pytest.mark.parametrize("opened", [False, True])
