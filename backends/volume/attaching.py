@@ -25,13 +25,14 @@ from backends.volume.committing import Committer
 from backends.volume.condition import Condition
 from backends.volume.environment import Environment, Options
 from backends.volume.fencing import Log
-from backends.volume.fetching import Fetcher, StoredFrames
+from backends.volume.fetching import Fetcher
 from backends.volume.frame_cache import FrameCache
 from backends.volume.header import Codec, Header
 from backends.volume.journal import Journal
 from backends.volume.keys import Crypt, KeySource
 from backends.volume.lineage import Lineage, Source
 from backends.volume.names import Kind, Names
+from backends.volume.object_reads import StoredFrames
 from backends.volume.read_only import ReadOnlyVolume
 from backends.volume.reading import Reader
 from backends.volume.recent import Recent

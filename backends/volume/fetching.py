@@ -9,42 +9,26 @@ disk cache; wrong again, it is `Corrupt`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
-from backends.objects.contract import Garbled, IObjectStore, NotFound, StoreError
+from backends.objects.contract import IObjectStore
 from backends.volume.environment import Environment
+from backends.volume.first_reads import FirstReads
 from backends.volume.frame_cache import FrameCache
-from backends.volume.frame_runs import GAP_BEHIND_HEADER, frames_of, merged, pieces, reach
-from backends.volume.frames import Opened, open_frame, open_frames
+from backends.volume.frame_runs import frames_of, merged, pieces, reach
 from backends.volume.header import Header
 from backends.volume.known_objects import KnownObject, KnownObjects
-from backends.volume.likeness import Likeness
 from backends.volume.lineage import Lineage, Source
 from backends.volume.neighbours import widened
+from backends.volume.object_reads import ObjectReads, StoredFrames
 from backends.volume.read_ahead import MOST, ReadAhead
-from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
+from backends.volume.units import FRAME_SECTORS, HEADER_LIMIT, SECTOR
+from backends.volume.waiters import fail_all
 from gateway.errors import Corrupt, StorageError, Unavailable
-from gateway.info import MIB
 from gateway.stages import stage
-
-#: Frames that are opened on the spot; more have the reactor for too long, and are worth a thread.
-_FEW = 4
-
-#: Bytes on their way to the disk cache: its disk may be slower than the store.
-_SAVED_AT_ONCE = 32 * MIB
-
-
-class StoredFrames(Protocol):
-    """A disk cache of frames as they lie in their objects; called in a thread."""
-
-    def get(self, identity: str, frame: int) -> bytes | None: ...
-
-    def put(self, identity: str, frame: int, data: bytes) -> None: ...
 
 
 class Fetcher:
@@ -61,10 +45,7 @@ class Fetcher:
     Attributes:
         busy: how many reads of each object are under way; nobody deletes
             what is read.
-        damaged: frames and headers found damaged or missing, after a second try.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -74,18 +55,18 @@ class Fetcher:
         disk: StoredFrames | None,
         environment: Environment,
     ) -> None:
-        self._store = store
         self._lineage = lineage
         self._memory = memory
-        self._disk = disk
-        self._environment = environment
         self._objects = KnownObjects(lineage)
-        self._likeness = Likeness()
-        self._opening: dict[Source, list[Deferred[KnownObject]]] = {}
+        self._reads = ObjectReads(store, lineage, disk, environment)
+        self._first = FirstReads(self._reads, lineage, self._objects, memory)
         self._coming: dict[tuple[str, int], list[Deferred[bytes]]] = {}
-        self._saving = 0
         self.busy: dict[Source, int] = {}
-        self.damaged = 0
+
+    @property
+    def damaged(self) -> int:
+        """Frames and headers found damaged or missing so far, after a second try."""
+        return self._reads.damaged
 
     def read_ahead(self, size: int) -> ReadAhead:
         """
@@ -180,14 +161,14 @@ class Fetcher:
     async def header(self, source: Source) -> Header:
         """An object's header with its extents, from the store."""
         key = self._lineage.key(source)
-        data = await self._get(key, 0, HEADER_LIMIT)
+        data = await self._reads.get(key, 0, HEADER_LIMIT)
         return self._lineage[source.volume].header(source, data)
 
     async def _known(self, source: Source, wanted: Sequence[int]) -> KnownObject:
         """An object; if it has to be opened, with what is wanted near its start."""
         known = self._objects.get(source)
         if known is None:
-            known = await self._open(source, wanted)
+            known = await self._first.read(source, wanted)
         if wanted[-1] >= len(known.header.frames):
             raise Corrupt(
                 f"{known.key}: the map points to frame {wanted[-1]},"
@@ -227,13 +208,10 @@ class Fetcher:
 
     async def _fetch(self, source: Source, known: KnownObject, missing: list[int]) -> None:
         """Get frames and hand them to whoever waits; never fails itself."""
-        if self._disk is not None:
-            try:
-                with stage("disk cache"):
-                    missing = await self._from_disk(source, known, missing)
-            except Exception as failure:
-                self._log.error("the disk cache cannot be read: {why!r}", why=failure)
-                missing = [one for one in missing if (known.identity, one) in self._coming]
+        kept = await self._reads.kept(source, known, missing)
+        for number, plain in kept.items():
+            self._arrived(known, number, plain, True)
+        missing = [number for number in missing if number not in kept]
         if not missing:
             return
         asked = frozenset(missing)
@@ -255,24 +233,6 @@ class Fetcher:
                 claimed.append(number)
         return claimed
 
-    async def _from_disk(self, source: Source, known: KnownObject, missing: list[int]) -> list[int]:
-        disk, crypt = self._disk, self._lineage[source.volume].crypt
-        assert disk is not None
-
-        def look() -> dict[int, bytes]:
-            found = {}
-            for number in missing:
-                stored = disk.get(known.identity, number)
-                if stored is not None:
-                    with suppress(Corrupt):  # then the object decides
-                        found[number] = open_frame(known.header, number, stored, crypt, known.key)
-            return found
-
-        found = await self._environment.call_in_thread(look)
-        for number, plain in found.items():
-            self._arrived(known, number, plain, True)
-        return [number for number in missing if number not in found]
-
     async def _get_run(
         self, source: Source, known: KnownObject, run: list[int], asked: frozenset[int]
     ) -> None:
@@ -288,12 +248,9 @@ class Fetcher:
             failures = self._awaited(known, failures)
             if not any(isinstance(failure, Corrupt) for failure in failures.values()):
                 break
-        for failure in failures.values():
-            if isinstance(failure, Corrupt):
-                self.damaged += 1
-                self._log.critical("{why}", why=str(failure))
         for number, failure in failures.items():
-            self._failed(known, number, failure)
+            self._reads.report(failure)
+            fail_all(self._coming.pop((known.identity, number), ()), failure)
 
     async def _get_frames(
         self, source: Source, known: KnownObject, run: list[int], asked: frozenset[int]
@@ -307,17 +264,18 @@ class Fetcher:
         numbers = range(run[0], run[-1] + 1)
         start, length = known.header.frame_range(run[0], run[-1])
         try:
-            data = await self._get(known.key, start, length)
-            end = start + len(data)
-            came = [one for one in numbers if known.header.frame_offset(one + 1) <= end]
-            opened = await self._open_all(source, known, came, data, start)
+            data = await self._reads.get(known.key, start, length)
+            opened = await self._reads.opened(source, known, data, start, numbers)
         except Exception as failure:
             return dict.fromkeys(run, failure)
         for number, plain in opened.plain.items():
             self._arrived(known, number, plain, number in asked)
         short = Corrupt(f"{known.key}: ends {length - len(data)} bytes short of its header's word")
-        failures = opened.failures | dict.fromkeys(numbers[len(came) :], short)  # in order
-        return {number: why for number, why in failures.items() if number in run}
+        return {
+            number: opened.failures.get(number, short)
+            for number in run
+            if number not in opened.plain
+        }
 
     def _awaited(self, known: KnownObject, failures: dict[int, Exception]) -> dict[int, Exception]:
         """Those that somebody waits for. What only may be wanted need not be well."""
@@ -329,43 +287,6 @@ class Fetcher:
                 self._coming.pop((known.identity, number), None)
         return wanted
 
-    async def _open_all(
-        self, source: Source, known: KnownObject, numbers: Sequence[int], data: bytes, start: int
-    ) -> Opened:
-        """
-        Open frames, and keep those that are well on disk.
-
-        Args:
-            data: of the object, from ``start``; all of the frames is in it.
-        """
-        keep = self._disk is not None
-        crypt = self._lineage[source.volume].crypt
-        arguments = known.header, numbers, data, start, crypt, known.key, keep
-        with stage("decode"):
-            if len(numbers) <= _FEW:
-                opened = open_frames(*arguments)
-            else:
-                opened = await self._environment.call_in_thread(open_frames, *arguments)
-        self._save(known, opened.stored)
-        return opened
-
-    def _save(self, known: KnownObject, frames: Mapping[int, bytes]) -> None:
-        """Keep stored frames on disk, unless too much is under way there."""
-        disk, size = self._disk, sum(map(len, frames.values()))
-        if disk is None or not frames or self._saving + size > _SAVED_AT_ONCE:
-            return
-        self._saving += size
-
-        def save() -> None:
-            for number, stored in frames.items():
-                disk.put(known.identity, number, stored)
-
-        def saved(_: object) -> None:
-            """The cache says for itself why it does not keep things."""
-            self._saving -= size
-
-        self._environment.call_in_thread(save).addBoth(saved)
-
     def _arrived(self, known: KnownObject, number: int, plain: bytes, asked: bool) -> None:
         place = known.identity, number
         waiters = self._coming.pop(place, [])
@@ -373,111 +294,3 @@ class Fetcher:
             self._memory.put(place, plain, asked=asked or bool(waiters))
         for waiter in waiters:
             waiter.callback(plain)
-
-    def _failed(self, known: KnownObject, number: int, failure: Exception) -> None:
-        for waiter in self._coming.pop((known.identity, number), ()):
-            waiter.errback(_own(failure))
-
-    async def _open(self, source: Source, wanted: Sequence[int]) -> KnownObject:
-        """Read an object's header, once for all who ask; they go on in the order they came."""
-        one: Deferred[KnownObject] = Deferred()
-        waiters = self._opening.setdefault(source, [])
-        waiters.append(one)
-        if len(waiters) == 1:
-            Deferred.fromCoroutine(self._find(source, wanted))
-        return await one
-
-    async def _find(self, source: Source, wanted: Sequence[int]) -> None:
-        """Read a header, and some of what is wanted along with it; never fails itself."""
-        try:
-            # Frames that are on disk need not be got.
-            wanted = wanted if self._disk is None else await self._not_on_disk(source, wanted)
-            known = await self._meet(source, wanted)
-        except Exception as failure:
-            if isinstance(failure, Corrupt):
-                self.damaged += 1
-                self._log.critical("{why}", why=str(failure))
-            for waiter in self._opening.pop(source):
-                waiter.errback(_own(failure))
-            return
-        for waiter in self._opening.pop(source):
-            waiter.callback(known)
-
-    async def _meet(self, source: Source, wanted: Sequence[int]) -> KnownObject:
-        """
-        Get a header with frames near the start of the object along; and, at the same time,
-        what probably are the others.
-        """
-        key = self._lineage.key(source)
-        runs = list(merged([-1, *wanted], GAP_BEHIND_HEADER))
-        near = HEADER_LIMIT + (runs[0][-1] + 1) * FRAME
-        places = [self._likeness.place(run[0], run[-1]) for run in runs[1:]]
-        guesses = [
-            (place[0], Deferred.fromCoroutine(self._guessed(key, *place)))
-            for place in places
-            if place is not None
-        ]
-        try:
-            data = await self._get(key, 0, near)
-            header = self._lineage[source.volume].header(source, data)
-        except Corrupt:
-            data = await self._get(key, 0, near)
-            header = self._lineage[source.volume].header(source, data)
-        self._likeness.learn(header)
-        known = self._objects.learn(source, header)
-        await self._take(source, known, data, 0, wanted)
-        for start, guess in guesses:
-            await self._take(source, known, await guess, start, wanted)
-        known.gets += len(guesses)
-        return known
-
-    async def _guessed(self, key: str, start: int, length: int) -> bytes:
-        """What lies there; nothing if that does not work, as it is asked for again then."""
-        try:
-            return await self._get(key, start, length)
-        except (Corrupt, Unavailable):
-            return b""
-
-    async def _not_on_disk(self, source: Source, wanted: Sequence[int]) -> Sequence[int]:
-        """All of what is wanted if the first is not there, else nothing."""
-        disk, identity = self._disk, self._objects.identity(source)
-        assert disk is not None
-        try:
-            with stage("disk cache"):
-                there = await self._environment.call_in_thread(disk.get, identity, wanted[0])
-        except Exception as failure:
-            self._log.error("the disk cache cannot be read: {why!r}", why=failure)
-            return wanted
-        return wanted if there is None else ()
-
-    async def _take(
-        self, source: Source, known: KnownObject, data: bytes, start: int, wanted: Sequence[int]
-    ) -> None:
-        """Keep the frames that came, wholly, with bytes of the object from ``start`` on."""
-        header, end = known.header, start + len(data)
-        came = [
-            number
-            for number in range(len(header.frames))
-            if start <= header.frame_offset(number) and header.frame_offset(number + 1) <= end
-        ]
-        opened = await self._open_all(source, known, came, data, start)
-        # Whoever wants one that is not well gets it again, and finds out.
-        for number, plain in opened.plain.items():
-            self._memory.put((known.identity, number), plain, asked=number in wanted)
-
-    async def _get(self, key: str, start: int, length: int) -> bytes:
-        try:
-            with stage("store"):
-                return await self._store.get(key, start, length)
-        except NotFound:
-            raise Corrupt(f"{key} is missing from the store, and the map points to it") from None
-        except Garbled as failure:
-            raise Corrupt(f"{key}: {failure}") from None
-        except StoreError as failure:
-            raise Unavailable(f"{key}: {failure}") from None
-
-
-def _own(failure: Exception) -> Exception:
-    """For each who waits: where a failure came by is noted in it."""
-    # What is no failure of storage may be made of more than its text.
-    return type(failure)(*failure.args) if isinstance(failure, StorageError) else failure

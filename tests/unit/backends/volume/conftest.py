@@ -1,8 +1,9 @@
-"""Fixtures for volumes that are opened from settings."""
+"""Fixtures for volumes."""
 
 from __future__ import annotations
 
 import pytest
+from twisted.logger import Logger
 
 from tests.doubles.machine import Machine
 
@@ -13,3 +14,11 @@ def machine(tmp_path):
     made = Machine(tmp_path)
     yield made
     made.stop()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is logged as critical."""
+    texts = []
+    monkeypatch.setattr(Logger, "critical", lambda self, text, **why: texts.append(why["why"]))
+    return texts

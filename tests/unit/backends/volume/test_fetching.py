@@ -5,111 +5,15 @@ from __future__ import annotations
 import random
 
 import pytest
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
 
-from backends.objects.contract import Garbled, Transient
-from backends.objects.memory import MemoryStore
-from backends.volume import fetching
-from backends.volume.environment import Environment
-from backends.volume.fetching import Fetcher
-from backends.volume.frame_cache import FrameCache, FrameMemory
+from backends.objects.contract import Garbled
 from backends.volume.frames import split
-from backends.volume.header import Codec, Extent, Kind
-from backends.volume.keys import Crypt
-from backends.volume.lineage import Lineage, Member, Source
-from backends.volume.names import Names
-from backends.volume.processes import Process
-from backends.volume.sealing import seal
+from backends.volume.header import Codec, Kind
+from backends.volume.lineage import Source
 from backends.volume.units import FRAME, FRAME_SECTORS, HEADER_LIMIT, SECTOR
-from backends.volume.values import DATA
-from gateway.errors import Corrupt, Unavailable
-from gateway.info import MIB
-from tests.doubles.held_store import HeldStore
-
-UUID, PARENT, WRITER = bytes([7] * 16), bytes([8] * 16), bytes([9] * 16)
-SLOT = Source(0, Kind.DATA, 0, 3)
-#: Frames that do not come along with the header.
-FAR = 40
-
-
-class Host:
-    """One object of 64 frames of data that does not compress."""
-
-    def __init__(self, holds=(), codec=Codec.NONE, key=None, disk=None, cache=64 * MIB):
-        self.objects = MemoryStore()
-        self.store = HeldStore(self.objects, holds)
-        self.crypt = None if key is None else Crypt(key, UUID)
-        parent = None if key is None else Crypt(key[::-1], PARENT)
-        members = [Member(UUID, Names("own"), self.crypt), Member(PARENT, Names("old"), parent)]
-        self.lineage = Lineage(members)
-        self.codec = codec
-        environment = Environment(
-            clock=Clock(),
-            random=random.Random(1),
-            secret_bytes=bytes,
-            wall=lambda: 0,
-            call_in_thread=maybeDeferred,
-            process=Process("here"),
-        )
-        self.memory = FrameCache(FrameMemory(cache))
-        self.fetcher = Fetcher(self.store, self.lineage, self.memory, disk, environment)
-        self.disk = disk
-        self.data = random.Random(5).randbytes(64 * FRAME - SECTOR)
-        self.make(SLOT, self.data)
-
-    def make(self, source, plain):
-        member = self.lineage[source.volume]
-        moved = source.kind == Kind.MOVED
-        extent = Extent(0, len(plain) // SECTOR, DATA, 0)
-        self.sealed = seal(
-            source.kind, member.uuid, WRITER, source.epoch or 1,
-            9 if moved else source.number, source.number if moved else 0,
-            0, [extent], [plain], self.codec, member.crypt,
-        )  # fmt: skip
-        self.objects.put(self.lineage.key(source), self.sealed.parts, False)
-
-    def body(self):
-        got = []
-        self.objects.get(self.lineage.key(SLOT), 0, 1 << 30).addCallback(got.append)
-        return bytearray(got[0])
-
-    def damage(self, at, length=1):
-        body = self.body()
-        for position in range(at, at + length):
-            body[position] ^= 0x55
-        self.objects.put(self.lineage.key(SLOT), [body], False)
-
-    def damage_frame(self, number):
-        self.damage(self.sealed.header.frame_offset(number) + 11)
-
-    def read(self, *frames, source=SLOT):
-        """What a read of whole frames came to: a list that gets the bytes."""
-        answers = []
-        ranges = [(frame * FRAME_SECTORS, FRAME_SECTORS) for frame in frames]
-        Deferred.fromCoroutine(self.fetcher.read(source, ranges)).addCallback(
-            lambda found: [b"".join(pieces) for pieces in found]
-        ).addBoth(answers.append)
-        return answers
-
-    def frame(self, number):
-        return self.data[number * FRAME : (number + 1) * FRAME]
-
-    def gets(self):
-        return sum(verb == "get" for verb, _ in self.store.calls)
-
-
-def failed_with(answers, kind):
-    return len(answers) == 1 and getattr(answers[0], "check", lambda _: None)(kind) is kind
-
-
-@pytest.fixture
-def said(monkeypatch):
-    """What is logged as critical."""
-    texts = []
-    monkeypatch.setattr(Logger, "critical", lambda self, text, **why: texts.append(why["why"]))
-    return texts
+from gateway.errors import Corrupt
+from tests.doubles.one_object import FAR, SLOT, Host, failed_with
 
 
 @pytest.mark.parametrize("codec", [Codec.NONE, Codec.ZSTD])
@@ -234,41 +138,6 @@ def test_what_is_brought_along_need_not_be_well(said):
     assert not host.fetcher._coming
 
 
-def test_frames_at_the_start_come_with_the_header():
-    host = Host()
-    assert host.read(0, 2) == [[host.frame(0), host.frame(2)]]
-    assert host.gets() == 1
-
-
-@pytest.mark.parametrize("key", [None, bytes(range(32))])
-def test_frames_of_an_object_like_the_last_are_got_beside_its_header(key):
-    """They wait for one request, not for one after the other"""
-    host = Host(holds=["get"], key=key)
-    other = Source(0, Kind.DATA, 0, 4)
-    host.make(other, host.data)
-    host.read(20)
-    host.store.answer_all()
-    host.store.calls.clear()
-    answers = host.read(FAR, source=other)
-    assert len(host.store.held) == 2
-    host.store.answer_all()
-    assert answers == [[host.frame(FAR)]] and host.gets() == 2
-
-
-@pytest.mark.parametrize("why", [Transient("503"), Garbled("short")])
-def test_a_guess_that_fails_is_nothing_to_those_who_wait(why):
-    """What they want is got where the header says that it lies."""
-    host = Host(holds=["get"])
-    other = Source(0, Kind.DATA, 0, 4)
-    host.make(other, host.data[: FAR * FRAME] + bytes(FRAME))
-    host.read(20)
-    host.store.answer_all()
-    answers = host.read(FAR, source=other)
-    host.store.answer(0, why)
-    host.store.answer_all()
-    assert answers == [[bytes(FRAME)]]
-
-
 def test_a_damaged_frame_is_got_a_second_time_and_then_named(said):
     host = Host()
     host.read(20)
@@ -322,37 +191,6 @@ def test_an_object_that_is_too_short_is_corrupt(said):
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("opened", [False, True])
-def test_an_object_that_is_missing_is_corrupt(opened, said):
-    host = Host()
-    if opened:
-        host.read(20)
-    host.objects.delete([host.lineage.key(SLOT)])
-    answers = host.read(FAR)
-    assert failed_with(answers, Corrupt) and "missing" in str(answers[0].value)
-    assert len(said) == 1 and not host.fetcher.busy
-
-
-def test_a_damaged_header_is_got_a_second_time_and_fails_all_who_wait(said):
-    host = Host(holds=["get"])
-    host.damage(20)
-    first, second = host.read(1), host.read(FAR)
-    host.store.answer_all()
-    assert failed_with(first, Corrupt) and failed_with(second, Corrupt)
-    assert host.gets() == 2 and len(said) == 1
-    assert host.lineage.key(SLOT) in said[0]
-    host.damage(20)
-    again = host.read(1)
-    host.store.answer_all()
-    assert again == [[host.frame(1)]]
-
-
-def test_an_intact_object_in_the_wrong_place_is_corrupt(said):
-    host = Host()
-    host.objects.put(host.lineage.key(Source(0, Kind.DATA, 0, 4)), [host.body()], False)
-    assert failed_with(host.read(0, source=Source(0, Kind.DATA, 0, 4)), Corrupt)
-
-
 def test_a_map_that_points_behind_the_end_is_corrupt():
     host = Host()
     answers = host.read(64)
@@ -371,20 +209,6 @@ def test_a_map_that_points_behind_the_end_of_the_last_frame_is_corrupt(before):
         assert failed_with(answers, Corrupt) and f"sector {sectors}" in str(answers[0].value)
         assert host.fetcher.cached(SLOT, *beyond) is None
     assert host.fetcher.cached(SLOT, beyond[0], before + 1) is not None
-
-
-@pytest.mark.parametrize("opened", [False, True])
-def test_a_store_that_does_not_answer_is_unavailable_and_nobody_waits_for_ever(opened, said):
-    host = Host(holds=["get"])
-    if opened:
-        host.read(20)
-        host.store.answer_all()
-    first, second = host.read(FAR), host.read(FAR)
-    host.store.answer(0, Transient("503"))
-    assert failed_with(first, Unavailable) and failed_with(second, Unavailable)
-    third = host.read(FAR)
-    host.store.answer_all()
-    assert third == [[host.frame(FAR)]] and not said
 
 
 def test_an_answer_that_contradicts_itself_is_asked_for_again():
@@ -411,90 +235,6 @@ def test_a_header_with_its_extents_for_who_needs_those():
     assert got[0].extents == host.sealed.header.extents
     assert host.store.calls == [("get", host.lineage.key(SLOT))]
     assert len(host.body()) > HEADER_LIMIT
-
-
-class Disk:
-    """A disk cache that can be told to fail."""
-
-    def __init__(self):
-        self.frames = {}
-        self.fails = False
-
-    def get(self, identity, frame):
-        if self.fails:
-            raise OSError("EIO")
-        return self.frames.get((identity, frame))
-
-    def put(self, identity, frame, data):
-        if self.fails:
-            raise OSError("EIO")
-        self.frames[identity, frame] = data
-
-
-def test_frames_on_disk_need_no_get_but_the_header():
-    disk = Disk()
-    host = Host(key=bytes(range(32)), disk=disk)
-    host.read(FAR)
-    assert host.frame(FAR) not in disk.frames.values()  # as they are stored: encrypted
-    host.memory.drop()
-    host.store.calls.clear()
-    assert host.read(FAR) == [[host.frame(FAR)]]
-    assert host.gets() == 0
-
-
-def test_a_frame_that_is_damaged_on_disk_comes_from_the_store():
-    disk = Disk()
-    host = Host(disk=disk)
-    host.read(FAR)
-    host.memory.drop()
-    disk.frames = {key: b"?" + frame[1:] for key, frame in disk.frames.items()}
-    assert host.read(FAR) == [[host.frame(FAR)]]
-
-
-def test_a_disk_cache_that_is_slow_does_not_have_everything_wait_for_it(monkeypatch):
-    """What comes while too much is on its way to the disk is read, but not kept there."""
-    monkeypatch.setattr(fetching, "_SAVED_AT_ONCE", 3 * FRAME)
-    disk, threads = Disk(), []
-    host = Host(disk=disk, cache=MIB)  # too little for anything to come along
-    host.read(20)
-
-    def in_thread(work, *args):
-        if getattr(work, "__name__", "") != "save":
-            return succeed(work(*args))
-        threads.append(Deferred())
-        return threads[-1].addCallback(lambda _: work())
-
-    object.__setattr__(host.fetcher._environment, "call_in_thread", in_thread)
-    disk.frames.clear()
-    for frame in (30, 40, 50, 60):
-        assert host.read(frame) == [[host.frame(frame)]]
-    assert len(threads) == 3
-    threads[0].callback(None)
-    threads[1].errback(OSError("EIO"))
-    assert list(disk.frames.values()) == [host.frame(30)]
-    host.memory.drop()
-    host.read(35)
-    assert len(threads) == 4
-
-
-@pytest.mark.parametrize("opened", [False, True])
-def test_a_disk_cache_that_fails_is_passed_by(opened):
-    disk = Disk()
-    host = Host(disk=disk)
-    if opened:
-        host.read(20)
-    disk.fails = True
-    assert host.read(FAR) == [[host.frame(FAR)]]
-    assert not host.fetcher.busy
-
-
-def test_threads_that_fail_leave_nobody_waiting():
-    host = Host(disk=Disk())
-    host.read(20)
-    object.__setattr__(host.fetcher._environment, "call_in_thread", lambda *_: fail(OSError()))
-    assert host.read(FAR) == [[host.frame(FAR)]]
-    object.__setattr__(host.fetcher._environment, "call_in_thread", lambda f, *a: succeed(f(*a)))
-    assert host.read(FAR + 9) == [[host.frame(FAR + 9)]]
 
 
 def brought(host, *frames):
@@ -542,27 +282,3 @@ def test_what_is_brought_counts_as_asked_for():
     brought(host, FAR, FAR + 1)
     host.read(FAR)
     assert told == []
-
-
-class Odd(Exception):
-    """Made of more than its text, as many that libraries raise."""
-
-    def __init__(self, code, text):
-        super().__init__(text)
-
-
-@pytest.mark.parametrize("opened", [False, True])
-def test_whatever_the_store_raises_nobody_waits_for_ever(opened):
-    """It is no failure of storage, so it is told as it is: a bug."""
-    host = Host(holds=["get"])
-    if opened:
-        host.read(20)
-        host.store.answer_all()
-    first, second = host.read(FAR), host.read(FAR, 60)
-    while host.store.held:
-        host.store.answer(0, Odd(5, "odd"))
-    assert failed_with(first, Odd) and failed_with(second, Odd)
-    assert not host.fetcher._coming and not host.fetcher._opening and not host.fetcher.busy
-    third = host.read(FAR)
-    host.store.answer_all()
-    assert third == [[host.frame(FAR)]]

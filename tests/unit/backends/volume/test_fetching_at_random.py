@@ -213,7 +213,7 @@ class Bench:
     def nothing_is_left(self):
         """Neither who waits, nor a claim, nor more than there is room for."""
         for _, _, fetcher, _ in self.volumes:
-            assert not fetcher._coming and not fetcher._opening and not fetcher.busy
+            assert not fetcher._coming and not fetcher._first._waiting and not fetcher.busy
         held = [cache.bytes for _, _, _, cache in self.volumes]
         assert self.memory.bytes == sum(held) <= self.memory.limit
         assert all(len(answers) == 1 for answers, *_ in self.reads)
