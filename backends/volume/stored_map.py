@@ -286,6 +286,7 @@ class StoredMap:
         return [[plains[ref] for ref in need.slices] for need in needs]
 
     async def _get(self, run: list[SliceRef], kinds: dict[SliceRef, SliceKind]) -> list[bytes]:
+        """The plain data of slices that one get brings; a second one if they are not well."""
         entry = self.containers[run[0].container]
         member = self._lineage[entry.volume]
         key = member.names.ck(entry.epoch, entry.number)
@@ -294,16 +295,27 @@ class StoredMap:
             crypt = member.crypt.object(Kind.CHECKPOINT, entry.epoch, 0, entry.number)
         start = run[0].offset
         length = run[-1].offset + run[-1].length - start
+
+        def opened(data: bytes) -> list[bytes]:
+            pieces = [memoryview(data)[ref.offset - start :][: ref.length] for ref in run]
+            return [
+                open_slice(kinds[ref], piece, crypt, ref.offset, key)
+                for ref, piece in zip(run, pieces, strict=True)
+            ]
+
+        data = await self._got(key, start, length)
         try:
-            data = memoryview(await self._store.get(key, start, length))
+            return opened(data)
+        except Corrupt:
+            return opened(await self._got(key, start, length))
+
+    async def _got(self, key: str, start: int, length: int) -> bytes:
+        try:
+            return await self._store.get(key, start, length)
         except NotFound:
             raise Corrupt(f"{key} is missing from the store, and the map is in it") from None
         except (Garbled, StoreError) as failure:
             raise Unavailable(f"{key}: {failure}") from None
-        return [
-            open_slice(kinds[ref], data[ref.offset - start :][: ref.length], crypt, ref.offset, key)
-            for ref in run
-        ]
 
 
 def _is_close(ref: SliceRef, spans: dict[int, tuple[int, int]]) -> bool:

@@ -117,6 +117,30 @@ def test_a_page_that_came_along_need_not_be_well():
     assert not bench.stored._coming
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_slice_that_came_wrong_once_is_fine(cut):
+    """It is got a second time, as data is: a writer that cannot read its map fails for good."""
+    bench = Bench(pages=1)  # nothing comes along, without which it would be got again
+    answers = bench.ensure(0, 16)
+    bench.store.answer()  # the leaf
+    (key,) = bench.store.keys()
+    got = []
+    bench.store._store.get(key, 0, 1 << 20).addCallback(got.append)
+    wrong = bytearray(got[0])
+    (need,) = bench.stored.map.needs(0, 16)
+    at = need.slices[0].offset + 9
+    if cut:
+        del wrong[at:]
+    else:
+        wrong[at] ^= 1
+    bench.store._store.put(key, [bytes(wrong)], False)
+    bench.store.answer()
+    bench.store._store.put(key, [got[0]], False)
+    assert not answers
+    bench.store.answer_all()
+    assert answers == [None] and not bench.stored.map.needs(0, 16)
+
+
 @pytest.mark.parametrize("kind_of_failure", ["away", "gone", "torn", "nonsense"])
 def test_a_failure_reaches_all_who_need_it(kind_of_failure, monkeypatch, logged_failures):
     """Also one that nobody expected."""
