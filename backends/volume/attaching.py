@@ -161,7 +161,7 @@ async def attach_read_only(
     for header in tail:
         recent.recover(header.position, header.extents)
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
-    reader = Reader(recent, stored, fetcher, fetcher.read_ahead(superblock.size))
+    reader = Reader(recent, stored, fetcher, fetcher.read_ahead())
     return ReadOnlyVolume(superblock.size, recent, stored, reader, lambda: None)
 
 
@@ -180,7 +180,7 @@ def assemble(
     recent = Recent()
     stored.limit = options.map_memory
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
-    reader = Reader(recent, stored, fetcher, fetcher.read_ahead(superblock.size))
+    reader = Reader(recent, stored, fetcher, fetcher.read_ahead())
     names, crypt = lineage.own.names, lineage.own.crypt
     authority = Authority(store, names, crypt, superblock, condition, environment)
     checkpointer = Checkpointer(

@@ -68,14 +68,9 @@ class Fetcher:
         """Frames and headers found damaged or missing so far, after a second try."""
         return self._reads.damaged
 
-    def read_ahead(self, size: int) -> ReadAhead:
-        """
-        Guesses that the memory cache can hold until they are read.
-
-        Args:
-            size: of the disk in bytes.
-        """
-        return ReadAhead(size, min(MOST, self._memory.memory.limit // 8))
+    def read_ahead(self) -> ReadAhead:
+        """Guesses that the memory cache can hold until they are read."""
+        return ReadAhead(min(MOST, self._memory.memory.limit // 8))
 
     def cached(self, source: Source, sector: int, sectors: int) -> list[memoryview] | None:
         """The bytes, in pieces, if all of them are in memory."""

@@ -32,7 +32,8 @@ _PROOF, _LONG = 3, 128 * KIB
 _SLACK = MIB
 
 #: The position, in bytes, behind so many bytes of data from a position on, and
-#: behind the zeroes that follow them; what is unknown counts as data.
+#: behind the zeroes that follow them; what is unknown counts as data. Never behind the disk's
+#: end, wherever that is just now.
 Beyond = Callable[[int, int], int]
 
 #: Whether data begins at a position, in bytes: there is none just before it. False if unknown.
@@ -59,12 +60,10 @@ class ReadAhead:
     Follows sequential readers.
 
     Args:
-        size: of the disk in bytes.
         most: bytes of the largest guess.
     """
 
-    def __init__(self, size: int, most: int = MOST) -> None:
-        self._size = size
+    def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         self._names = 0
@@ -148,7 +147,7 @@ class ReadAhead:
         last = max(stream.window, length, _FIRST // _FACTOR)
         stream.window = min(last * (_FACTOR if last < _MUCH else 2), self._most)
         start = max(stream.ahead, stream.reached)
-        stream.ahead = min(beyond(start, stream.window), self._size)
+        stream.ahead = beyond(start, stream.window)
         stream.in_hand += stream.window
         return (start, stream.ahead) if start < stream.ahead else None
 

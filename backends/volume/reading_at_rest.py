@@ -57,6 +57,6 @@ async def read_snapshot(
     snapshot = find(name)
     stored = await map_of(name)
     fetcher = Fetcher(store, lineage, caches.memory, caches.disk, environment)
-    reader = Reader(None, stored, fetcher, fetcher.read_ahead(snapshot.size))
+    reader = Reader(None, stored, fetcher, fetcher.read_ahead())
     older = [one.name for one in snapshots.values() if one.id < snapshot.id]
     return SnapshotExport(snapshot.size, stored, reader, lambda: None, lambda: older, map_of)

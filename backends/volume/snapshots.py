@@ -157,9 +157,7 @@ class Snapshots:
         except BaseException:
             self._closed(snapshot.id)
             raise
-        reader = Reader(
-            None, stored, self._parts.fetcher, self._parts.fetcher.read_ahead(snapshot.size)
-        )
+        reader = Reader(None, stored, self._parts.fetcher, self._parts.fetcher.read_ahead())
         return SnapshotExport(
             snapshot.size,
             stored,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from backends.volume.read_ahead import ReadAhead
@@ -10,14 +12,16 @@ from gateway.info import KIB, MIB
 GIB = 1024 * MIB
 
 
-def all_data(start, length):
+def all_data(start, length, size=GIB):
     """A disk without holes."""
-    return start + length
+    return min(start + length, size)
 
 
 def sparse(start, length):
-    """A disk with 1 MiB of data at each 16 MiB."""
+    """A disk of 1 GiB with 1 MiB of data at each 16 MiB."""
     while True:
+        if start >= GIB:
+            return GIB
         base, inside = divmod(start, 16 * MIB)
         if inside < MIB:
             piece = min(MIB - inside, length)
@@ -29,7 +33,7 @@ def sparse(start, length):
 
 @pytest.fixture
 def ahead():
-    return ReadAhead(GIB)
+    return ReadAhead()
 
 
 def test_random_reads_cause_no_guess(ahead):
@@ -77,11 +81,13 @@ def test_reads_that_overtake_each_other_are_one_stream(ahead):
     assert sum(guess is not None for guess in found) < 8
 
 
-def test_no_guess_reaches_beyond_the_disk():
-    """The last one ends with it."""
-    ahead = ReadAhead(MIB)
-    found = [ahead.after(number * 256 * KIB, 256 * KIB, all_data) for number in range(4)]
+def test_no_guess_reaches_beyond_the_disk(ahead):
+    """The last one ends with it, as large as the disk is then."""
+    small = partial(all_data, size=MIB)
+    found = [ahead.after(number * 256 * KIB, 256 * KIB, small) for number in range(4)]
     assert found == [None, (512 * KIB, MIB), None, None]
+    grown = partial(all_data, size=4 * MIB)
+    assert ahead.after(MIB, 256 * KIB, grown) == (MIB + 256 * KIB, 4 * MIB)
 
 
 def test_many_streams_are_followed_at_once(ahead):

@@ -94,6 +94,23 @@ def test_a_failure_reaches_the_reader_when_all_has_ended():
     assert bench.read(8 * MIB - 4096, 8192) == bench.data[8 * MIB - 4096 : 8 * MIB + 4096]
 
 
+def test_what_a_disk_grew_by_is_read_ahead_too():
+    """At once: it need not be opened again."""
+    bench = Bench(8 * MIB)
+    bench.host.settle(bench.volume.grow(SIZE + 64 * MIB))
+    for part in range(64):
+        bench.host.settle(bench.volume.write(SIZE + part * MIB, bench.data[:MIB], False))
+    bench.host.settle(bench.volume.flush())
+    bench.volume.parts.fetcher._memory.drop()
+    bench.store.calls.clear()
+    for offset in range(SIZE, SIZE + 64 * MIB, MIB):
+        bench.host.settle(bench.volume.read(offset, MIB))
+        if offset == SIZE + 8 * MIB:
+            buffer = memoryview(bytearray(4 * MIB))
+            assert bench.volume.read_into(offset + MIB, buffer)
+            assert buffer == bench.data[:MIB] * 4
+
+
 def test_hints_bring_data_into_memory_and_do_not_fail():
     bench = Bench(8 * MIB)
     bench.store.holds.add("get")
