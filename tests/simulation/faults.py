@@ -20,6 +20,8 @@ class Faults:
         duplicate: that the effect is repeated `late` seconds after the start.
         garble: that a get contradicts itself.
         flip: that a get has a wrong bit and nobody noticed.
+        wrong: that a get is answered otherwise than with what is there: with wrong bits, too
+            few or too many bytes, or others; of each object once for each process.
         outage: that a request starts a time of `outage_seconds` in which all others fail.
     """
 
@@ -34,6 +36,7 @@ class Faults:
     late: tuple[float, float] = (0.05, 900.0)
     garble: float = 0.0
     flip: float = 0.0
+    wrong: float = 0.0
     outage: float = 0.0
     outage_seconds: tuple[float, float] = (1.0, 200.0)
 
@@ -44,4 +47,8 @@ LOSSY = Faults(
     slow=0.1, refuse=0.1, fail_after=0.1, lose=0.08, duplicate=0.1, garble=0.03, outage=0.002
 )
 REORDERING = Faults(latency=(0.001, 2.0), slow=0.2, duplicate=0.15, fail_after=0.05, lose=0.02)
+LYING = Faults(
+    latency=(0.001, 0.1), slow=0.05, slow_seconds=(0.1, 2.0), refuse=0.02, fail_after=0.02,
+    duplicate=0.02, garble=0.02, wrong=0.15,
+)  # fmt: skip
 ROTTEN = Faults(slow=0.02, refuse=0.02, flip=0.02)

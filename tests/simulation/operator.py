@@ -6,13 +6,10 @@ from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 
 from backends.objects.contract import StoreError
-from gateway.errors import ExportUnavailable, StorageError, UnknownExport
+from gateway.errors import StorageError, UnknownExport
 from gateway.info import MIB
-from tests.simulation.model import Branch, Wrong
-from tests.simulation.session import Session
-
-#: Failures of whatever opens something beside the volume.
-_REFUSALS = (StorageError, StoreError, ExportUnavailable)
+from tests.simulation.model import Wrong
+from tests.simulation.offspring import Clone
 
 #: Snapshots at most; beyond it, one is deleted instead.
 _MOST = 6
@@ -239,87 +236,3 @@ class Operator:
                 answer.raiseException()
             session.permit(text, error)
         return answer
-
-
-class Clone:
-    """
-    A volume made of another's snapshot, with a life of its own.
-
-    Args:
-        snapshot: a `Snapshot`; it cannot be deleted any more.
-        prefix: the clone's place in the store.
-    """
-
-    def __init__(self, simulation, snapshot, prefix):
-        self._simulation = simulation
-        self._snapshot = snapshot
-        self._prefix = prefix
-        self._branch = None
-        self._process = None
-
-    async def make(self):
-        """False if it could not be made."""
-        simulation = self._simulation
-        process = simulation.process("cloner")
-        made = simulation.subject.clone(
-            process, simulation.prefix, self._snapshot.name, self._prefix
-        )
-        answer = await simulation.answer(process, made, f"clone {self._snapshot.name}")
-        process.kill()
-        if isinstance(answer, Failure):
-            answer.trap(*_REFUSALS)
-            return False
-        return True
-
-    async def use(self):
-        """Attach it, compare it, change it, and crash."""
-        attached = await self._attach()
-        if attached is None:
-            return
-        process, volume, observed = attached
-        simulation = self._simulation
-        session = Session(
-            simulation, process, volume, Branch(simulation.zones, observed, simulation.moment)
-        )
-        self._branch = session.branch
-        if simulation.random.random() < 0.5:
-            process.kill_after(simulation.random.randint(1, 200), lambda: None)
-        await simulation.answer(
-            process, simulation.run_beside(session.work(25)), "clients of clone"
-        )
-        process.kill()
-
-    async def check(self):
-        """At the end: it holds what it should."""
-        for _ in range(3):
-            if self._process is not None:
-                self._process.kill()
-            attached = await self._attach()
-            if attached is not None:
-                attached[0].kill()
-                return
-        raise Wrong(f"{self._prefix} cannot be attached any more")
-
-    async def _attach(self):
-        simulation = self._simulation
-        process = self._process = simulation.process(self._prefix)
-        attached = simulation.subject.attach(process, self._prefix)
-        volume = await simulation.answer(process, attached, f"attach {self._prefix}")
-        if not process.alive:
-            return None
-        if isinstance(volume, Failure):
-            volume.trap(*_REFUSALS)
-            process.kill()
-            return None
-        read = await simulation.read_all(process, volume)
-        if not process.alive:
-            return None
-        observed, unknown = read
-        if unknown:
-            process.kill()
-            return None
-        if self._branch is None:
-            self._snapshot.check(observed)
-        else:
-            self._branch.check_crash(observed)
-        return process, volume, observed

@@ -7,6 +7,7 @@ import attrs
 from gateway.info import KIB, MIB
 from tests.simulation import faults
 from tests.simulation.faults import Faults
+from tests.simulation.habits import BUSY, READING, Habits
 
 GIB = 1024 * MIB
 
@@ -25,6 +26,8 @@ LEAVES = (
         (200 * GIB - 64 * KIB, 64 * KIB),
     ),
 )
+#: Room for a few objects of many frames: around the border of a map page as well.
+LARGE = (32 * MIB, ((0, 5 * MIB), (15 * MIB, 3 * MIB)))
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +48,11 @@ class Profile:
         errors: whether the store is so bad that requests may fail as unavailable.
         hosts: machines with journals; 0 for ``durability = store``.
         rot: probability, for each attachment, that objects are damaged meanwhile.
+        habits: of clients.
+        large: whether objects have many frames, and all volumes share one memory for frames,
+            which does not hold them all.
+        copies: probability, when a process has died, that all that is in the store is copied
+            elsewhere, and used there beside what it is a copy of.
     """
 
     name: str
@@ -61,6 +69,14 @@ class Profile:
     errors: bool = True
     hosts: int = 0
     rot: float = 0.0
+    habits: Habits = BUSY
+    large: bool = False
+    copies: float = 0.0
+
+    @property
+    def for_volumes(self):
+        """Whether it asks for more than any export has."""
+        return bool(self.rot or self.hosts or self.large)
 
 
 PROFILES = {
@@ -100,5 +116,18 @@ PROFILES = {
             hosts=2,
         ),
         Profile(name="rot", faults=faults.ROTTEN, operator=0.6, rot=0.7, takeover=0),
+        Profile(
+            name="reading",
+            faults=faults.LYING,
+            layouts=(LARGE,),
+            lives=(2, 3),
+            operations=(30, 90),
+            operator=2.0,
+            clones=True,
+            attach_crash=0.05,
+            habits=READING,
+            large=True,
+            copies=0.6,
+        ),
     )
 }

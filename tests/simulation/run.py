@@ -56,13 +56,9 @@ def run_seed(seed, profile=None, subject="volume", audited=True):
     Returns:
         A `Report`.
     """
-    simulated = subject_named(subject, seed)
-    names = [
-        name
-        for name in PROFILES
-        if simulated.checks or not (PROFILES[name].rot or PROFILES[name].hosts)
-    ]
+    names = [name for name, one in PROFILES.items() if subject == "volume" or not one.for_volumes]
     chosen = PROFILES[profile or names[seed % len(names)]]
+    simulated = subject_named(subject, seed, chosen.large)
     # A collector that comes in between would run the ``finally`` of processes that were killed.
     gc.collect(0)
     gc.disable()

@@ -8,12 +8,6 @@ from gateway.errors import Closed, Corrupt, Fenced, NotFast, StorageError, Unava
 from gateway.info import KIB
 from tests.simulation.model import SECTOR, Wrong, payload
 
-#: What is drawn, and how often.
-_KINDS = ("write",) * 40 + ("read",) * 25 + ("flush",) * 12 + ("zero",) * 8 + ("trim",) * 7 + (
-    "extents",
-) * 8  # fmt: skip
-_LENGTHS = (512, 1024, 4096, 4096, 4096, 8192, 16 * KIB, 20 * KIB, 64 * KIB)
-
 
 class Session:
     """
@@ -42,6 +36,7 @@ class Session:
         self.ending = False
         self.in_flight = 0
         self.promises = 0
+        self._habits = simulation.profile.habits
         self._limit = simulation.random.choice((1, 2, 4, 8, 16))
         self._room = []
 
@@ -53,18 +48,54 @@ class Session:
         """Hand in that many requests, in bursts and with pauses."""
         random = self.simulation.random
         pace = random.choice((0.0, 0.005, 0.05, 0.5))
+        streams = []
         while operations > 0 and self.alive:
             for _ in range(random.choice((1, 1, 1, 3, 12))):
-                while self.in_flight >= self._limit:
-                    await self._next_answer()
-                while self.paused:
-                    await self.simulation.sleep(0.1)
-                if not self.alive:
+                if not await self._may_ask():
                     return
-                self.issue()
+                if self._habits.streams and random.random() < self._habits.streams:
+                    streams.append(self.simulation.run_beside(self._stream()))
+                else:
+                    self.issue()
                 operations -= 1
             if pace:
                 await self.simulation.sleep(random.expovariate(1 / pace))
+        for stream in streams:
+            await stream
+
+    async def fill(self):
+        """Write nearly everywhere, in a row."""
+        random = self.simulation.random
+        for start, size in self.simulation.zones.zones:
+            at, end = start, start + size
+            while at < end:
+                length = min(random.choice((64, 256, 512, 1000)) * KIB, end - at)
+                if not await self._may_ask():
+                    return
+                if random.random() < 0.95:
+                    self.write(at, length, False)
+                at += length
+
+    async def _may_ask(self):
+        """When there is room for another request; False if this has ended."""
+        while self.in_flight >= self._limit:
+            await self._next_answer()
+        while self.paused:
+            await self.simulation.sleep(0.1)
+        return self.alive
+
+    async def _stream(self):
+        """Read in a row, as far as that goes; perhaps all of it once more."""
+        random = self.simulation.random
+        start, size = random.choice(self.simulation.zones.zones)
+        step = random.choice(self._habits.steps)
+        first = start + random.choice((0, random.randrange(0, size, 4096)))
+        count = random.choice((6, 16, 40))
+        for _ in range(random.choice((1, 1, 2))):
+            for at in range(first, min(first + count * step, start + size), step):
+                if not await self._may_ask():
+                    return
+                self.read(at, min(step, start + size - at))
 
     async def rest(self):
         """Until every request is answered."""
@@ -74,7 +105,7 @@ class Session:
     def issue(self):
         """One request."""
         random = self.simulation.random
-        kind = random.choice(_KINDS)
+        kind = random.choice(self._habits.kinds)
         if kind == "flush":
             self.flush()
             return
@@ -84,6 +115,8 @@ class Session:
             self.write(offset, length, fua)
         elif kind == "read":
             self.read(offset, length)
+        elif kind == "cache":
+            self.cache(offset, length)
         elif kind == "extents":
             self.extents(offset, length, random.random() < 0.2)
         else:
@@ -156,6 +189,10 @@ class Session:
             self.branch.check_read(offset, bytes(data), asked)
 
         self._request(text, call, done)
+
+    def cache(self, offset, length):
+        text = f"cache {offset}+{length}"
+        self._request(text, lambda: self.volume.cache(offset, length), lambda _: None)
 
     def extents(self, offset, length, first_only):
         asked = self.simulation.moment()
@@ -284,10 +321,10 @@ class Session:
     def _range(self):
         random = self.simulation.random
         start, size = random.choice(self.simulation.zones.zones)
-        length = min(random.choice(_LENGTHS), size)
+        length = min(random.choice(self._habits.lengths), size)
         drawn = random.random()
         if drawn < 0.3:  # a few hot places
-            offset = random.randrange(0, size, 4096) % (32 * KIB)
+            offset = random.randrange(0, size, 4096) % self._habits.hot
         else:
             offset = random.randrange(0, size, 4096)
         if drawn > 0.85:

@@ -16,6 +16,7 @@ from gateway.info import KIB
 from tests.simulation import audit
 from tests.simulation.host import Host
 from tests.simulation.model import Branch, Wrong, Zones
+from tests.simulation.offspring import Copy
 from tests.simulation.operator import Operator
 from tests.simulation.process import Process
 from tests.simulation.session import Session
@@ -302,6 +303,9 @@ class Simulation:
             if session is None:
                 return
             operations = random.randint(*profile.operations)
+            if profile.habits.fills and life == 0:
+                filling = self.run_beside(session.fill())
+                await self.answer(session.process, filling, "filling the disk")
             working = self.run_beside(session.work(operations))
             if profile.operator:
                 operating = self.run_beside(Operator(self, session).work())
@@ -315,11 +319,22 @@ class Simulation:
                 await self.answer(session.process, working, "clients")
             if self.ended_early:
                 return
+            if profile.copies and not session.process.alive:
+                self._copy(session)
         self.store.calm_down()
         self.note("calm")
         session.ending = True
         await self.answer(session.process, operating, "the operator")
         await self._settle(session)
+
+    def _copy(self, session):
+        """What a dead writer has left, elsewhere, may have a life of its own."""
+        if self.random.random() < self.profile.copies:
+            copy = Copy(self, session.branch, f"copy{self.next_number()}")
+            copy.make()
+            self.clones.append(copy)
+            self.run_beside(copy.use())
+            self.count("copied")
 
     async def _create(self):
         while True:

@@ -113,6 +113,29 @@ class SimulatedStore:
         damaged[bit >> 3] ^= 1 << (bit & 7)
         return bytes(damaged)
 
+    def spoilt(self, stored, start, length):
+        """Something else than what was asked for; it may be right by chance."""
+        data = stored[start : start + length]
+        how = self.random.choice(("flip", "flip", "garble", "short", "long", "elsewhere"))
+        if how == "flip":
+            return self.flipped(data)
+        if how == "garble":
+            at = self.random.randrange(len(data))
+            noise = self.random.randbytes(min(4096, len(data) - at))
+            return data[:at] + noise + data[at + len(noise) :]
+        if how == "short":
+            return data[: self.random.randrange(len(data))]
+        if how == "long":
+            return data + b"?" * 999
+        at = self.random.randrange(len(stored))
+        return stored[at : at + length]
+
+    def copy(self, prefix, to):
+        """Whatever is there under a prefix is there under another as well."""
+        self.note("copy", prefix, to)
+        for key in [key for key in self.objects if key.startswith(f"{prefix}/")]:
+            self.objects[to + key[len(prefix) :]] = self.objects[key]
+
     def next_number(self):
         self._requests += 1
         return self._requests
@@ -161,6 +184,7 @@ class Client:
         self._clock = store.clock
         self._dead = False
         self._cut_off_until = 0.0
+        self._wrong = set()
 
     def put(self, key, parts, if_absent):
         parts = list(parts)
@@ -195,6 +219,11 @@ class Client:
             data = stored.data[start : start + length]
             if store.faults.flip and data and store.random.random() < store.faults.flip:
                 return store.flipped(data)
+            if store.faults.wrong and data and key not in self._wrong:
+                if store.random.random() < store.faults.wrong:
+                    self._wrong.add(key)
+                    store.note("wrong", self.name, key)
+                    return store.spoilt(stored.data, start, length)
             return data
 
         return self._request("get", key, effect, start, length).answer

@@ -17,8 +17,9 @@ from backends.volume.inspection.view import Inspected
 from backends.volume.journal_opening import with_journal
 from backends.volume.keys import KeySource
 from backends.volume.names import Names
+from backends.volume.shared_caches import SharedMemory
 from backends.volume.superblocks import newest
-from gateway.info import KIB
+from gateway.info import KIB, MIB
 from tests.simulation.format import FENCE
 from tests.simulation.host import HostCalls
 from tests.simulation.toy import ToySubject
@@ -26,15 +27,19 @@ from tests.simulation.toy import ToySubject
 #: Ways to damage an object so that nobody can take it for one that was never there.
 _DAMAGE = ("flip", "flip", "truncate")
 
+#: Bytes of memory for frames where objects are large: none, too little for one, for some, for all.
+_LIMITS = (0, 300 * KIB, MIB, 4 * MIB, 64 * MIB)
 
-def subject_named(name, seed):
+
+def subject_named(name, seed, large=False):
     """
     Args:
         name: ``volume``, ``toy``, or ``toy:`` and names of bugs.
+        large: see `VolumeSubject`.
     """
     kind, _, bugs = name.partition(":")
     if kind == "volume":
-        return VolumeSubject(seed)
+        return VolumeSubject(seed, large)
     if kind == "toy":
         return ToySubject(*filter(None, bugs.split(",")))
     raise ValueError(f"got {name!r}, expected volume or toy")
@@ -46,9 +51,11 @@ class VolumeSubject:
 
     Args:
         seed: draws sizes so small that everything happens often, and a codec.
+        large: objects have some dozen frames, and all attachments share memory for them, as
+            those of one gateway do; of different size each.
     """
 
-    checks = audits = True
+    audits = True
     largest = 1 << 60
     features = frozenset(
         {
@@ -57,9 +64,9 @@ class VolumeSubject:
         }
     )  # fmt: skip
 
-    def __init__(self, seed):
+    def __init__(self, seed, large=False):
         random = Random(f"{seed} options")
-        object_bytes = random.choice((16, 16, 32, 64)) * KIB
+        object_bytes = random.choice((512, 2048, 4096) if large else (16, 16, 32, 64)) * KIB
         self._options = Options(
             object_bytes=object_bytes,
             upload_delay=random.choice((0.05, 0.5, 2.0)),
@@ -75,6 +82,8 @@ class VolumeSubject:
         )
         self._codec = random.choice(("none", "none", "none", "zstd", "lz4"))
         self._cache = random.choice((0, 16 * KIB, 256 * KIB))
+        self._shared = SharedMemory() if large else None
+        self._limits = Random(f"{seed} limits of memory")
         #: What the key file holds; None without encryption.
         self.secret = random.randbytes(32) if random.random() < 0.25 else None
         self._source = self.secret and KeySource.from_key_file(self.secret)
@@ -103,10 +112,10 @@ class VolumeSubject:
 
     async def _attach(self, process, prefix, journal, accept_loss):
         store = _persistent(process)
-        caches = attaching.Caches(memory=FrameCache(FrameMemory(self._cache)))
+        caches = attaching.Caches(memory=self._memory(process))
         if self._disk_cache and process.host is not None:
             disk = await process.call_in_thread(process.host.cache, process, LEAST)
-            caches = attaching.Caches(memory=FrameCache(FrameMemory(self._cache)), disk=disk)
+            caches = attaching.Caches(memory=caches.memory, disk=disk)
 
         async def attach(journal=None):
             if journal is not None:
@@ -133,6 +142,13 @@ class VolumeSubject:
             attach,
             HostCalls(process.host, process),
         )
+
+    def _memory(self, process):
+        if self._shared is None:
+            return FrameCache(FrameMemory(self._cache))
+        cache = self._shared.borrow(self._limits.choice(_LIMITS))
+        process.when_killed(lambda: self._shared.give_back(cache))
+        return cache
 
     def clone(self, process, parent, snapshot, prefix):
         return Deferred.fromCoroutine(

@@ -14,7 +14,7 @@ from tests.simulation.run import command, run_seed
 #: Runs of each profile. Each is a volume's life of some seconds to hours, in about 60 ms.
 SEEDS = int(os.environ.get("NBDGATEWAY_SEEDS", "300")) // len(PROFILES)
 
-_TRACED = range(7)
+_TRACED = range(len(PROFILES))
 
 _FINGERPRINTS = f"""
 from tests.simulation.run import run_seed

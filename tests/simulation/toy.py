@@ -46,7 +46,7 @@ class ToySubject:
         bugs: names from `BUGS`.
     """
 
-    checks = audits = False
+    audits = False
     features = frozenset()
     largest = 1 << 20
 
