@@ -31,7 +31,7 @@ class RetryingStore:
     `Transient` failures are retried, those of a get also when `Garbled`;
     `Refused` and `NotFound` are answers. When a put finds its name taken, the
     object there is compared with what was to be put: the very same bytes are
-    those of an earlier attempt, and success.
+    those of an earlier attempt, and success. Others are looked at twice.
 
     Args:
         store: makes one attempt each; its own time-outs end those that hang.
@@ -126,8 +126,10 @@ class RetryingStore:
             return False
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
+            # Whoever is told "no" gives up what it has: one wrong answer is not enough for that.
             if await self._get(attempts, key, start, len(piece)) != piece:
-                return False
+                if await self._get(attempts, key, start, len(piece)) != piece:
+                    return False
         return True
 
 

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 
 from backends.objects.backoff import Attempts, BackOff
@@ -211,12 +211,13 @@ class TestOurOwn:
     @pytest.mark.parametrize("other", [b"", b"dat", b"data!", b"dato"])
     def test_other_bytes_are_not(self, room, other):
         """
-        The failure is the store's own; different sizes are told without reading.
+        The failure is the store's own; different sizes are told without reading, other bytes are
+        read twice.
         """
         room.lab.settle(room.memory.put("new", [other], True))
         with pytest.raises(Exists, match="new"):
             room.lab.settle(room.store.put("new", [b"data"], True))
-        assert room.verbs == ["put", "head", "get"][: 3 if len(other) == 4 else 2]
+        assert room.verbs == ["put", "head", "get", "get"][: 4 if len(other) == 4 else 2]
 
     @pytest.mark.parametrize("place", [0, PIECE, 2 * PIECE])
     def test_a_difference_anywhere_is_found(self, room, place):
@@ -228,6 +229,18 @@ class TestOurOwn:
         data[place] = 1
         with pytest.raises(Exists):
             room.lab.settle(room.store.put("new", [data], True))
+
+    @pytest.mark.parametrize("wrong", [b"dat", b"datadata", b"dato"])
+    def test_one_wrong_answer_does_not_make_it_another_s(self, room, wrong):
+        """
+        A volume that takes its own object for that of another gateway believes that it was taken
+        over, and stops.
+        """
+        room.faulty.fail("put", Transient("away"), "after")
+        answers, right = [succeed(wrong)], room.faulty.get
+        room.faulty.get = lambda *args: answers.pop() if answers else right(*args)
+        room.lab.settle(room.store.put("new", [b"data"], True))
+        assert room.verbs == ["put", "put", "head", "get"]
 
     def test_the_comparison_is_tried_again(self, room):
         """
