@@ -6,7 +6,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 
 from backends.objects.contract import StoreError
-from gateway.errors import StorageError, UnknownExport
+from gateway.errors import Corrupt, StorageError, UnknownExport
 from gateway.info import MIB
 from tests.simulation.model import Wrong
 from tests.simulation.offspring import Clone
@@ -232,6 +232,8 @@ class Operator:
                 return answer
             if isinstance(error, StoreError) and simulation.profile.errors:
                 return answer
+            if isinstance(error, Corrupt) and simulation.profile.faults.wrong:
+                return answer  # what was wrong once may fail what can be asked for again
             if not isinstance(error, StorageError):
                 answer.raiseException()
             session.permit(text, error)

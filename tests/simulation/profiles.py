@@ -123,6 +123,7 @@ PROFILES = {
             lives=(2, 3),
             operations=(30, 90),
             operator=2.0,
+            errors=False,
             clones=True,
             attach_crash=0.05,
             habits=READING,

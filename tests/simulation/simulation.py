@@ -311,7 +311,8 @@ class Simulation:
                 operating = self.run_beside(Operator(self, session).work())
             else:
                 operating = succeed(None)
-            if self.subject.audits and not profile.rot and self.seed % 5 == 2:
+            honest = not profile.rot and not profile.faults.wrong
+            if self.subject.audits and honest and self.seed % 5 == 2:
                 self.run_beside(self._keep_checking(session))
             if life < lives - 1:
                 await self._end(session, working)
@@ -384,6 +385,7 @@ class Simulation:
                     self.count("refused without its journal")
                     owes = True
                 owed = owed and self._elsewhere and not accept_loss
+                owed = owed or bool(self.profile.faults.wrong)  # whoever asks again gets in
                 if not self.profile.errors and not self.profile.rot and not owed:
                     raise Wrong(f"attach: {type(volume.value).__name__}: {volume.value}")
                 await self.sleep(random.expovariate(1 / 30))
