@@ -41,9 +41,14 @@ def payload(number, offset, length):
     return data[offset - first * SECTOR :][:length]
 
 
+def is_zero(data):
+    """Whether all bytes are zeroes."""
+    return data.count(0) == len(data)  # much quicker than `any`
+
+
 def tell(content):
     """Names for people what is in a sector."""
-    if not any(content):
+    if is_zero(content):
         return "zeroes"
     number, sector = unpack("<QQ", content[:16])
     if content == stamp(number, sector):
@@ -255,13 +260,13 @@ class Branch:
                 self._check_part(at, part, submitted)
         gaps.append((seen, offset + length))
         for start, end in gaps:
-            if any(data[start - offset : end - offset]):
+            if not is_zero(data[start - offset : end - offset]):
                 raise Wrong(f"{start}+{end - start}, where nothing is ever written, is not zero")
 
     def check_zero(self, offset, length, submitted):
         """An extent says that the range reads as zeroes."""
         for at, size, _ in self.zones.pieces(offset, length):
-            if any(self.newest[at : at + size]):
+            if not is_zero(self.newest[at : at + size]):
                 self._check_part(at, bytes(size), submitted)
 
     def check_unchanged(self, offset, length, image, submitted):

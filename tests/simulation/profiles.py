@@ -27,7 +27,7 @@ LEAVES = (
     ),
 )
 #: Room for a few objects of many frames: around the border of a map page as well.
-LARGE = (32 * MIB, ((0, 5 * MIB), (15 * MIB, 3 * MIB)))
+LARGE = (32 * MIB, ((0, 4 * MIB), (15 * MIB, 2 * MIB)))
 
 
 @attrs.frozen(kw_only=True)

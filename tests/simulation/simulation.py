@@ -15,7 +15,7 @@ from gateway.errors import ExportUnavailable, StorageError
 from gateway.info import KIB
 from tests.simulation import audit
 from tests.simulation.host import Host
-from tests.simulation.model import Branch, Wrong, Zones
+from tests.simulation.model import Branch, Wrong, Zones, is_zero
 from tests.simulation.offspring import Copy
 from tests.simulation.operator import Operator
 from tests.simulation.process import Process
@@ -470,7 +470,7 @@ class Simulation:
         if previous is not None:
             ranges = [(start, end) for start, end, _ in unknown]
             self._compare(previous, observed, ranges)
-        elif any(observed):
+        elif not is_zero(observed):
             raise Wrong("a fresh disk is not zero")
         if unknown:
             return self._end_early()
