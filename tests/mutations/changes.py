@@ -135,6 +135,59 @@ MUTATIONS = (
         "tests/unit/backends/volume/test_header.py",
     ),
     Mutation(
+        "guesses-unchecked", 5, "first_reads.py",
+        "        for number, plain in opened.plain.items():\n",
+        "        for number in opened.failures:\n"
+        "            at, length = known.header.frame_range(number, number)\n"
+        "            opened.plain[number] = data[at - start : at - start + length]\n"
+        "        for number, plain in opened.plain.items():\n",
+        ("reading", 60),
+    ),
+    Mutation(
+        "neighbours-misnumbered", 5, "fetching.py",
+        "            self._memory.put(place, plain, asked=asked or bool(waiters))\n",
+        "            number ^= not (asked or waiters)\n"
+        "            self._memory.put((known.identity, number), plain, asked=asked or bool(waiters))\n",
+        ("reading", 60),
+    ),
+    Mutation(
+        "frames-of-whoever", 5, "frame_cache.py",
+        "        frame = self.memory.get((self, key))\n",
+        "        held = self.memory._frames\n"
+        "        caches = (place[0] for place in held if place[1] == key)\n"
+        "        frame = self.memory.get((next(caches, self), key))\n",
+        ("reading", 60),
+    ),
+    Mutation(
+        "frames-of-no-volume", 5, "known_objects.py",
+        'return f"{uuid.hex()}/{source', 'return f"{len(uuid)}/{source',
+        ("reading", 60),
+    ),
+    Mutation(
+        "last-frame-left-out", 5, "frame_runs.py",
+        "numbers.update(range(sector // FRAME_SECTORS, -(-(sector + sectors) // FRAME_SECTORS)))",
+        "numbers.update(range(sector // FRAME_SECTORS, (sector + sectors) // FRAME_SECTORS + 1))\n"
+        "        numbers -= {max(numbers)} if len(numbers) > 1 else set()",
+        ("reading", 20),
+    ),
+    Mutation(
+        "data-got-once", 5, "fetching.py",
+        "        for _ in range(2):\n", "        for _ in range(1):\n",
+        ("reading", 60),
+    ),
+    Mutation(
+        "claims-stay", 5, "fetching.py",
+        "                self._coming.pop((known.identity, number), None)\n",
+        "                pass\n",
+        ("reading", 60),
+    ),
+    Mutation(
+        "written-counted-twice", 6, "frame_cache.py",
+        '        """For caches."""\n        self._remove(place)\n        self._written[place]',
+        '        """For caches."""\n        self._written[place]',
+        "tests/unit/backends/volume/test_frame_cache.py",
+    ),
+    Mutation(
         "no-limit", 6, "writing.py",
         "        if self._recent.held >= self._dirty_limit:\n            return False\n", "",
         "tests/unit/backends/volume/test_writing.py",
