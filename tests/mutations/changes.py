@@ -161,7 +161,7 @@ MUTATIONS = (
     Mutation(
         "frames-of-no-volume", 5, "known_objects.py",
         'return f"{uuid.hex()}/{source', 'return f"{len(uuid)}/{source',
-        ("reading", 60),
+        "tests/unit/backends/volume/test_fetching_at_random.py",
     ),
     Mutation(
         "last-frame-left-out", 5, "frame_runs.py",

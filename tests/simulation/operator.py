@@ -156,6 +156,7 @@ class Operator:
         clone = Clone(simulation, snapshot, f"clone{simulation.next_number()}")
         if await clone.make():
             simulation.clones.append(clone)
+            simulation.count("cloned")
             await clone.use()
 
     # Inside.

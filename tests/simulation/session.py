@@ -148,8 +148,8 @@ class Session:
             try:
                 return self.volume.write_zeroes(offset, length, may_trim, fua, fast)
             except NotFast:
-                if length > 256 * KIB:
-                    raise Wrong("a wide range is not zeroed fast") from None
+                if length > 256 * KIB and not (offset % SECTOR or length % SECTOR):
+                    raise Wrong("a wide range of whole sectors is not zeroed fast") from None
                 return self.volume.write(offset, bytes(length), fua)
 
         self._change(mutation, None, call)
