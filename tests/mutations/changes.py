@@ -147,7 +147,8 @@ MUTATIONS = (
         "neighbours-misnumbered", 5, "fetching.py",
         "            self._memory.put(place, plain, asked=asked or bool(waiters))\n",
         "            number ^= not (asked or waiters)\n"
-        "            self._memory.put((known.identity, number), plain, asked=asked or bool(waiters))\n",
+        "            place = known.identity, number\n"
+        "            self._memory.put(place, plain, asked=asked or bool(waiters))\n",
         ("reading", 60),
     ),
     Mutation(

@@ -200,22 +200,26 @@ class Simulation:
         """
         found = bytearray(self.zones.size)
         unknown = []
-        at = 0
-        for offset, length in self.zones.zones:
-            for start in range(0, length, 64 * KIB):
-                size = min(64 * KIB, length - start)
-                reading = maybeDeferred(export.read, offset + start, size)
-                data = await self.answer(process, reading, f"read all, {offset + start}+{size}")
-                if data is DEAD:
-                    return DEAD
-                if isinstance(data, Failure):
-                    data.trap(StorageError)
-                    unknown.append((at, at + size, data.value))
-                else:
-                    if len(data) != size:
-                        raise Wrong(f"read of {size} bytes at {offset + start}: got {len(data)}")
-                    found[at : at + size] = data
-                at += size
+        places = [
+            place
+            for offset, length in self.zones.zones
+            for start in range(offset, offset + length, 64 * KIB)
+            for place in self.zones.pieces(start, min(64 * KIB, offset + length - start))
+        ]
+        if self.profile.large and self.random.random() < 0.5:
+            self.random.shuffle(places)  # what is met first of an object need not be its start
+        for at, size, start in places:
+            reading = maybeDeferred(export.read, start, size)
+            data = await self.answer(process, reading, f"read all, {start}+{size}")
+            if data is DEAD:
+                return DEAD
+            if isinstance(data, Failure):
+                data.trap(StorageError)
+                unknown.append((at, at + size, data.value))
+            else:
+                if len(data) != size:
+                    raise Wrong(f"read of {size} bytes at {start}: got {len(data)}")
+                found[at : at + size] = data
         return found, unknown
 
     # The run.
