@@ -57,7 +57,7 @@ PARTS = {
     "servers": Part(
         "NBD servers on a local image",
         "data_path",
-        ("--quick", "--rounds", "1", "--seconds", "1", "--size", "16", "--transport", "unix"),
+        ("--quick", "--rounds", "1", "--seconds", "0.1", "--size", "16", "--transport", "unix"),
     ),
     "cover-letter": Part("the experiment that proposed FAST_ZERO", "cover_letter"),
 }

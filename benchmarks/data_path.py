@@ -54,7 +54,9 @@ class Samples:
     cpu_us: list[float] = field(default_factory=list)
 
 
-def fio(server: Server, case: Case, seconds: int, size: int, pin: list[str]) -> tuple[float, float]:
+def fio(
+    server: Server, case: Case, seconds: float, size: int, pin: list[str]
+) -> tuple[float, float]:
     """
     Run one workload once.
 
@@ -65,8 +67,8 @@ def fio(server: Server, case: Case, seconds: int, size: int, pin: list[str]) -> 
         *pin,
         "fio", "--name=bench", "--ioengine=nbd", f"--uri={server.uri}", f"--rw={case.pattern}",
         f"--bs={case.block}", f"--iodepth={case.depth}", f"--size={size}", "--time_based",
-        f"--runtime={seconds}", f"--numjobs={case.connections}", "--group_reporting", "--thread",
-        "--output-format=json", "--norandommap", "--randrepeat=0",
+        f"--runtime={round(1000 * seconds)}ms", f"--numjobs={case.connections}",
+        "--group_reporting", "--thread", "--output-format=json", "--norandommap", "--randrepeat=0",
     ]  # fmt: skip
     before = server.cpu_seconds()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -108,7 +110,7 @@ def measure(args: argparse.Namespace, transport: str, directory: Path, image: Pa
     names = list(COMMANDS)
     cases = [case for case in CASES if not args.only or args.only in str(case)]
     if args.quick:
-        cases = [case for case in cases if case.connections == 1]
+        cases = [case for case in cases if case.connections == case.depth == 1]
     rows = {str(case): {name: Samples() for name in names} for case in cases}
     copies = (
         {} if args.only else {way: {name: Samples() for name in names} for way in ("in", "out")}
@@ -140,10 +142,12 @@ def measure(args: argparse.Namespace, transport: str, directory: Path, image: Pa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0].strip())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each fio run")
+    parser.add_argument("--seconds", type=float, default=2, help="of each fio run")
     parser.add_argument("--size", type=int, default=256, help="image size in MiB")
     parser.add_argument("--transport", choices=("unix", "tcp"), action="append")
-    parser.add_argument("--quick", action="store_true", help="one connection only")
+    parser.add_argument(
+        "--quick", action="store_true", help="one connection, one request at a time"
+    )
     parser.add_argument(
         "--pin", action="store_true", help="each server on processor 0, fio on processor 1"
     )

@@ -75,10 +75,12 @@ class Bench:
 
     def wait(self, later: Any) -> Any:
         """The answer, however much virtual time it takes."""
+        if hasattr(later, "send"):
+            later = Deferred.fromCoroutine(later)
+        if not isinstance(later, Deferred):
+            return later  # it was there at once
         answers: list[Any] = []
-        Deferred.fromCoroutine(later).addBoth(answers.append) if hasattr(
-            later, "send"
-        ) else later.addBoth(answers.append)
+        later.addBoth(answers.append)
         while not answers:
             self.clock.advance(0.01)
         if hasattr(answers[0], "raiseException"):

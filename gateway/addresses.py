@@ -8,7 +8,6 @@ from collections.abc import Hashable
 from typing import Any
 
 import attrs
-from twisted.internet.endpoints import serverFromString
 
 from gateway.settings import BadValue, did_you_mean, octal_mode
 
@@ -137,7 +136,9 @@ def _tcp(text: str, kind: str, positional: list[str], named: dict[str, str]) -> 
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise BadValue(f"{example}, with a port below 65536")
     _only(named, {"port", "interface", "backlog"}, example)
-    _check_by_twisted(text)
+    if len(positional) != 1 or not named.keys() <= {"interface"}:
+        # Of what is more than a port and an interface, Twisted knows.
+        _check_by_twisted(text)
     host = named.get("interface", "::" if kind == "tcp6" else "")
     try:
         if host not in ("", "localhost"):
@@ -185,6 +186,10 @@ def _only(named: dict[str, str], known: set[str], example: str) -> None:
 
 
 def _check_by_twisted(text: str) -> None:
+    # With this TLS comes as well, more than all the rest that checks a configuration; few
+    # addresses need it.
+    from twisted.internet.endpoints import serverFromString
+
     unused: Any = None
     try:
         serverFromString(unused, text)

@@ -13,7 +13,7 @@ from twisted.internet.defer import maybeDeferred
 from gateway.copying import later
 from gateway.errors import ExportUnavailable
 from gateway.interfaces import IExport, Resources
-from gateway.nbd.client.connecting import connect, is_nbd
+from gateway.nbd.client.address import is_nbd
 from gateway.providers import Providers
 from gateway.settings import BadValue
 from gateway.streams import StreamSource
@@ -78,7 +78,7 @@ async def source(text: str, size: int | None, resources: Resources) -> Disk:
         stream = StreamSource(sys.stdin.buffer, size, resources.call_in_thread)
         return Disk(stream, {"stream": size})
     if is_nbd(text):
-        export = await connect(resources.reactor, text)
+        export = await _remote(text, resources)
         return Disk(export, {"uri": text, "size": export.info.size})
     identity = await resources.call_in_thread(_examine, text)
     export = await _file(text, None, True, resources)
@@ -101,7 +101,7 @@ async def target(text: str, size: int, resources: Resources, resumed: bool = Fal
         BadValue, ExportUnavailable: as for `source`; also for one that is too small.
     """
     if is_nbd(text):
-        export = await connect(resources.reactor, text)
+        export = await _remote(text, resources)
         disk = Disk(export, {"uri": text, "size": export.info.size})
     elif await resources.call_in_thread(is_device, text):
         export = await _file(text, None, False, resources)
@@ -122,6 +122,13 @@ async def target(text: str, size: int, resources: Resources, resumed: bool = Fal
             f" {size} bytes that can be written"
         )
     return disk
+
+
+async def _remote(uri: str, resources: Resources) -> IExport:
+    # Late: few commands speak to another server, and all would wait for what that takes.
+    from gateway.nbd.client.connecting import connect
+
+    return await connect(resources.reactor, uri)
 
 
 async def _file(path: str, size: int | None, read_only: bool, resources: Resources) -> IExport:

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from gateway import activation, embedded, log_target, systemd, validation
+from gateway import activation, announcement, embedded, log_target, systemd, validation
 from gateway.config import EMBEDDED_DATA_DIR, Configuration
 from gateway.errors import ConfigurationError
 from gateway.nbd.uri import DEFAULT_PORT
@@ -104,12 +104,12 @@ def makeService(options: Options) -> IService:
             settle=spare_what_stays,
         )
     no_daemon = bool(options.parent and options.parent.get("nodaemon"))
-    screen = embedded.screen(no_daemon and not options.inherited)
+    screen = announcement.screen(no_daemon and not options.inherited)
     return Gateway(
         options.configuration,
         inherited=options.inherited,
         prepare=partial(embedded.make_data_dir, options["data-dir"]),
-        announce=lambda listeners: embedded.announce(listeners, screen),
+        announce=lambda listeners: announcement.announce(listeners, screen),
         supervisor=options.supervisor,
         bring_log=bring_log,
         settle=spare_what_stays,

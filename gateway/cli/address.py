@@ -172,8 +172,8 @@ def _url(text: str, given: Namespace, providers: Providers, store: bool) -> Addr
     if whole:
         read = attrs.evolve(read, prefix="")
     else:
-        problems = provider.problems(read, True)
-        if problems:
+        # Who reads need not be able to write; where a volume is made there may be nothing yet.
+        if provider.problems(read, True) and (problems := provider.problems(read, False)):
             raise ConfigurationError(problems)
     state_dir = given.state_dir or _own_state_dir()
     shown = text if whole else provider.url(read)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-import shtab
-
 from gateway.cli import words
 from gateway.cli.done import Done
 from gateway.cli.session import Session
@@ -27,5 +25,8 @@ def add(kinds: Any) -> None:
 
 
 async def _completion(session: Session, given: Namespace) -> Done:
+    # Late: no other command needs it, and all would wait for it.
+    import shtab
+
     script = shtab.complete(given.parser, shell=given.shell)
     return Done({"shell": given.shell, "script": script}, script.rstrip("\n"))

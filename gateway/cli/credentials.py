@@ -6,11 +6,11 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 from gateway.admin.wire import Cause, Problem
-from gateway.cli import authority, words
-from gateway.cli.authority import CannotMake
+from gateway.cli import words
 from gateway.cli.done import Done
 from gateway.cli.exits import Failure
 from gateway.cli.session import Session
@@ -70,7 +70,9 @@ def _common(parser: Any, days: int | None) -> None:
 
 
 async def _init_ca(session: Session, given: Namespace) -> Done:
-    made = await _made(session, authority.init_ca, given.directory, given.name, given.days, _now())
+    made = await _made(
+        session, _authority().init_ca, given.directory, given.name, given.days, _now()
+    )
     return _done(
         made,
         f"ca-key.pem signs whatever it is asked to: keep it off the gateway."
@@ -79,7 +81,9 @@ async def _init_ca(session: Session, given: Namespace) -> Done:
 
 
 async def _server(session: Session, given: Namespace) -> Done:
-    made = await _made(session, authority.server, given.directory, given.hosts, given.days, _now())
+    made = await _made(
+        session, _authority().server, given.directory, given.hosts, given.days, _now()
+    )
     where = _absolute(given.directory)
     return _done(
         made,
@@ -91,7 +95,9 @@ async def _server(session: Session, given: Namespace) -> Done:
 
 
 async def _client(session: Session, given: Namespace) -> Done:
-    made = await _made(session, authority.client, given.directory, given.name, given.days, _now())
+    made = await _made(
+        session, _authority().client, given.directory, given.name, given.days, _now()
+    )
     folder = os.path.join(given.directory, given.name)
     return _done(
         made,
@@ -103,7 +109,7 @@ async def _client(session: Session, given: Namespace) -> Done:
 
 
 async def _psk(session: Session, given: Namespace) -> Done:
-    made = await _made(session, authority.psk, given.directory, given.name)
+    made = await _made(session, _authority().psk, given.directory, given.name)
     where, folder = _absolute(given.directory), os.path.join(given.directory, given.name)
     return _done(
         made,
@@ -117,10 +123,17 @@ async def _psk(session: Session, given: Namespace) -> Done:
     )
 
 
+def _authority() -> ModuleType:
+    # Late: no other command needs X.509, and all would wait for it.
+    from gateway.cli import authority
+
+    return authority
+
+
 async def _made(session: Session, make: Callable[..., list[str]], *args: Any) -> list[str]:
     try:
         made: list[str] = await session.runtime.call_in_thread(make, *args)
-    except CannotMake as problem:
+    except _authority().CannotMake as problem:
         raise Failure(Problem(Cause.REFUSED, str(problem))) from None
     return made
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
-
-from tqdm import tqdm
+from typing import Any, TextIO
 
 from gateway.maintenance import Progress
 
@@ -65,10 +63,13 @@ class _Bar:
     def __init__(self, what: str, screen: TextIO) -> None:
         self._what = what
         self._screen = screen
-        self._bar: tqdm[None] | None = None
+        self._bar: Any = None
 
     def tell(self, done: int, total: int | None, unit: str) -> None:
         if self._bar is None:
+            # Late: most commands show none, and all would wait for it.
+            from tqdm import tqdm
+
             self._bar = tqdm(
                 desc=self._what,
                 total=total,
@@ -102,6 +103,9 @@ class _Lines:
         if now < self._next:
             return
         self._next = now + _EVERY
+        # Late, as above.
+        from tqdm import tqdm
+
         line = tqdm.format_meter(
             done,
             total,

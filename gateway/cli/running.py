@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.main import installReactor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
@@ -113,6 +111,10 @@ def run(work: Callable[[Runtime], Coroutine[Deferred[Any], Any, T]], alone: bool
         Interrupted: Ctrl-C came first.
         BaseException: whatever ``work`` raised.
     """
+    # With the reactor comes TLS, and help is shown without either.
+    from twisted.internet.epollreactor import EPollReactor
+    from twisted.internet.main import installReactor
+
     # Not the global one: that runs once in a process, and a test runs many commands.
     reactor = EPollReactor()
     if alone:

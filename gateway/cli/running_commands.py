@@ -7,12 +7,10 @@ from argparse import Namespace
 from contextlib import AsyncExitStack
 from typing import Any
 
-from gateway import private_socket
 from gateway.cli import words
 from gateway.cli.done import Done
 from gateway.cli.exits import wrong
 from gateway.cli.session import Session
-from gateway.private_socket import PrivateSocket
 
 
 def add(kinds: Any) -> None:
@@ -36,6 +34,9 @@ async def _run(session: Session, given: Namespace) -> Done:
     command = given.command
     if not command:
         raise wrong("expected a command behind --")
+    # Late: no other command serves NBD, and all would wait for it.
+    from gateway import private_socket
+
     name, snapshot = words.with_snapshot(given.address)
     async with AsyncExitStack() as stack:
         if snapshot is not None or given.read_only:
@@ -49,7 +50,7 @@ async def _run(session: Session, given: Namespace) -> Done:
         stack.enter_context(
             runtime.interruption.held("the command was left; what it had flushed is kept")
         )
-        socket = PrivateSocket(runtime.reactor, name.rpartition("/")[2], export)
+        socket = private_socket.PrivateSocket(runtime.reactor, name.rpartition("/")[2], export)
         stack.push_async_callback(socket.close)
         status = await private_socket.run(runtime.call_in_thread, command, socket, os.environ)
     if status == private_socket.NOT_FOUND:

@@ -126,7 +126,7 @@ def test_a_command_that_fails_fails_the_page(machine: Callable[..., Machine]) ->
     carry_out(here, replace(block, words=("fails",)))
     with pytest.raises(Failed):
         carry_out(here, replace(block, words=("fails",), text="true\n"))
-    with pytest.raises(Failed, match="nothing is served"):
+    with pytest.raises(Failed, match="was not printed"):
         carry_out(here, replace(block, words=("serve",), text="echo no\n"))
 
 

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import stat
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
-from twisted.internet.address import IPv4Address
 
 from gateway import embedded
-from gateway.listeners import Doorway, Listener
 from gateway.providers import Providers
-from tests.unit.gateway.fakes import FakeFactory
-
-
-@attrs.define
-class Port:
-    """A port that knows where it is."""
-
-    host: Any
-
-    def getHost(self) -> Any:
-        return self.host
-
-
-def _listeners(directory: str) -> list[Listener]:
-    configuration = embedded.configuration(directory, providers=Providers(plugins=()))
-    port = Port(IPv4Address("TCP", "127.0.0.1", 10809))
-    return [
-        Listener(spec, Doorway(FakeFactory(spec, None, None, 0), 1), [port])
-        for spec in configuration.listeners
-    ]
 
 
 def test_a_disk_and_a_volume_are_served_on_this_machine_only() -> None:
@@ -75,28 +50,6 @@ def test_a_directory_too_deep_for_a_socket_has_tcp_only() -> None:
     """The default works in every directory."""
     configuration = embedded.configuration("/" + "x" * 100, providers=Providers(plugins=()))
     assert [spec.address.kind for spec in configuration.listeners] == ["tcp", "tcp"]
-
-
-def test_the_operator_is_told_where_it_is_and_what_to_try() -> None:
-    """URIs and one line for each client."""
-    screen = io.StringIO()
-    embedded.announce(_listeners("/data"), screen)
-    text = screen.getvalue()
-    assert "Serving nbd://127.0.0.1/disk\n" in text
-    assert "Dashboard http://127.0.0.1:10809/\n" in text
-    assert "Serving http" not in text
-    assert "Serving nbd+unix:///disk?socket=/data/nbd.sock\n" in text
-    assert "Serving nbd+unix:///volume?socket=/data/nbd.sock\n" in text
-    assert "  nbdinfo --map 'nbd+unix:///volume?socket=/data/nbd.sock'\n" in text
-    for client in ("nbdinfo", "nbdcopy", "qemu"):
-        assert f"  {client}" in text
-
-
-def test_a_closed_screen_is_no_error() -> None:
-    """Output may be piped to something that has gone."""
-    screen = io.StringIO()
-    screen.close()
-    embedded.announce(_listeners("/data"), screen)
 
 
 def test_the_data_directory_is_for_its_owner(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Promises of `backends.volume.extent_map`; the model of everything is in `test_checkpoint`."""
+"""Promises of `backends.volume.extent_map`; the model of everything is in `unlogged_volume`."""
 
 from __future__ import annotations
 
