@@ -149,7 +149,8 @@ class Fetcher:
         Args:
             plain: of each frame, and keeping nothing else alive.
         """
-        known = self._objects.learn(source, header)
+        known = self._objects.described(source, header)
+        self._objects.remember(source, known)
         for number, frame in enumerate(plain):
             self._memory.put_written((known.identity, number), frame)
 

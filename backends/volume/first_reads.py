@@ -16,6 +16,9 @@ from backends.volume.units import FRAME, HEADER_LIMIT
 from backends.volume.waiters import fail_all
 from gateway.errors import Corrupt, Unavailable
 
+#: Frames that are guessed, together: all who come meanwhile wait for them.
+_FEW = 4
+
 
 class FirstReads:
     """
@@ -69,18 +72,16 @@ class FirstReads:
 
     async def _read(self, source: Source, wanted: Sequence[int]) -> KnownObject:
         """
-        Get a header with frames near the start of the object along; and, at the same time,
-        what probably are the others.
+        Get a header with frames near the start of the object along; or, at the same time, a few
+        others from where they probably are.
         """
         key = self._lineage.key(source)
         runs = list(merged([-1, *wanted], GAP_BEHIND_HEADER))
         near = HEADER_LIMIT + (runs[0][-1] + 1) * FRAME
-        places = [self._likeness.place(run[0], run[-1]) for run in runs[1:]]
-        guesses = [
-            (place[0], Deferred.fromCoroutine(self._guessed(key, *place)))
-            for place in places
-            if place is not None
-        ]
+        place = None
+        if len(runs) > 1 and runs[-1][-1] - runs[1][0] < _FEW:
+            place = self._likeness.place(runs[1][0], runs[-1][-1])
+        guess = None if place is None else Deferred.fromCoroutine(self._guessed(key, *place))
         try:
             data = await self._reads.get(key, 0, near)
             header = self._lineage[source.volume].header(source, data)
@@ -88,11 +89,13 @@ class FirstReads:
             data = await self._reads.get(key, 0, near)
             header = self._lineage[source.volume].header(source, data)
         self._likeness.learn(header)
-        known = self._objects.learn(source, header)
+        known = self._objects.described(source, header)
         await self._take(source, known, data, 0, wanted)
-        for start, guess in guesses:
-            await self._take(source, known, await guess, start, wanted)
-        known.gets += len(guesses)
+        if place is not None and guess is not None:
+            await self._take(source, known, await guess, place[0], wanted)
+            known.gets += 1
+        # Not before: who comes now finds in memory what was on its way, and gets it no second time.
+        self._objects.remember(source, known)
         return known
 
     async def _guessed(self, key: str, start: int, length: int) -> bytes:

@@ -52,14 +52,15 @@ class KnownObjects:
             self._objects.move_to_end(source)
         return known
 
-    def learn(self, source: Source, header: Header) -> KnownObject:
+    def described(self, source: Source, header: Header) -> KnownObject:
+        """What there is to know of an object; it is not remembered yet."""
+        return KnownObject(header.brief(), self._lineage.key(source), self._identity(source))
+
+    def remember(self, source: Source, known: KnownObject) -> None:
         """Take note of an object, in the place of what was known of it."""
-        key = self._lineage.key(source)
-        known = KnownObject(header.brief(), key, self._identity(source))
         self._objects[source] = known
         if len(self._objects) > self._most:
             self._objects.popitem(last=False)
-        return known
 
     def identity(self, source: Source) -> str:
         """What caches call an object, known or not; that counts as no use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from backends.objects.contract import Garbled, Transient
 from backends.volume.header import Kind
@@ -31,6 +32,36 @@ def test_frames_of_an_object_like_the_last_are_got_beside_its_header(key):
     assert len(host.store.held) == 2
     host.store.answer_all()
     assert answers == [[host.frame(FAR)]] and host.gets() == 2
+
+
+def test_what_came_with_the_header_is_not_got_again_while_it_is_opened():
+    """Whoever asks meanwhile waits for it."""
+    host = Host()
+    threads = []
+
+    def in_thread(work, *args):
+        threads.append(Deferred())
+        return threads[-1].addCallback(lambda _: work(*args))
+
+    host.in_thread = in_thread
+    first, second = host.read(*range(8)), host.read(3)
+    assert len(threads) == 1 and not first and not second
+    threads[0].callback(None)
+    assert first == [[host.frame(number) for number in range(8)]]
+    assert second == [[host.frame(3)]] and host.gets() == 1
+
+
+def test_many_frames_are_not_guessed():
+    """All who ask for the object meanwhile would wait for them."""
+    host = Host(holds=["get"])
+    other = Source(0, Kind.DATA, 0, 4)
+    host.make(other, host.data)
+    host.read(20)
+    host.store.answer_all()
+    answers = host.read(*range(FAR, FAR + 5), source=other)
+    assert len(host.store.held) == 1
+    host.store.answer_all()
+    assert answers == [[host.frame(FAR + number) for number in range(5)]]
 
 
 @pytest.mark.parametrize("why", [Transient("503"), Garbled("short")])
