@@ -158,6 +158,8 @@ class Gateway(Service):
         Service.startService(self)
         self._pool.start()
         self._monitors.start()
+        # Until the reactor runs and sets its own: exports that are open are to be closed.
+        self._set_signal(signal.SIGTERM, self._stopped_early)
         self.exports.apply(configuration.exports, configuration.default_export)
         self._standing.in_use(configuration.listeners)
         self._let_operators_in(configuration)
@@ -303,6 +305,9 @@ class Gateway(Service):
         self._reactor._exitSignal = None
 
     # Reload
+
+    def _stopped_early(self, signal_number: int, frame: object) -> None:
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     def _hung_up(self, signal_number: int, frame: object) -> None:
         # In a signal handler nothing else is safe.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -305,6 +305,14 @@ class GatewayTests(SynchronousTestCase):
         self.next = self._configuration([listener("one", 1)], [])
         self.signals[signal.SIGHUP](1, None)
         assert self.export.closes == 1
+
+    def test_a_signal_that_comes_before_the_reactor_runs_stops_it_then(self) -> None:
+        """SIGTERM's default would leave what is open as it stands."""
+        self.gateway.startService()
+        waiting: list[Any] = []
+        with patch.object(self.reactor, "callWhenRunning", waiting.append, create=True):
+            self.signals[signal.SIGTERM](15, None)
+        assert waiting == [self.reactor.stop]
 
     def test_a_reload_signal_while_it_stops_is_ignored(self) -> None:
         """Its default would end the process in the middle of a flush."""
