@@ -168,6 +168,10 @@ class Gateway(Service):
         listening = gatherResults(late).addCallback(lambda _: self._all_listen())
         gatherResults([listening, self.exports.when_tried()]).addCallback(self._is_ready)
 
+    def _stopped_early(self, signal_number: int, frame: object) -> None:
+        # In a signal handler nothing else is safe; the reactor does it as soon as it runs.
+        self._reactor.callFromThread(self._reactor.stop)
+
     def _all_listen(self) -> None:
         if len(self.listeners) == len(self._configuration.listeners):
             self._announce([*self.listeners.values()])
@@ -305,9 +309,6 @@ class Gateway(Service):
         self._reactor._exitSignal = None
 
     # Reload
-
-    def _stopped_early(self, signal_number: int, frame: object) -> None:
-        self._reactor.callWhenRunning(self._reactor.stop)
 
     def _hung_up(self, signal_number: int, frame: object) -> None:
         # In a signal handler nothing else is safe.

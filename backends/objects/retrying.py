@@ -127,9 +127,11 @@ class RetryingStore:
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
             # Whoever is told "no" gives up what it has: one wrong answer is not enough for that.
-            if await self._get(attempts, key, start, len(piece)) != piece:
-                if await self._get(attempts, key, start, len(piece)) != piece:
-                    return False
+            for _ in range(2):
+                if await self._get(attempts, key, start, len(piece)) == piece:
+                    break
+            else:
+                return False
         return True
 
 

@@ -78,10 +78,7 @@ class FirstReads:
         key = self._lineage.key(source)
         runs = list(merged([-1, *wanted], GAP_BEHIND_HEADER))
         near = HEADER_LIMIT + (runs[0][-1] + 1) * FRAME
-        place = None
-        if len(runs) > 1 and runs[-1][-1] - runs[1][0] < _FEW:
-            place = self._likeness.place(runs[1][0], runs[-1][-1])
-        guess = None if place is None else Deferred.fromCoroutine(self._guessed(key, *place))
+        guess = self._guess(key, runs[1:])
         try:
             data = await self._reads.get(key, 0, near)
             header = self._lineage[source.volume].header(source, data)
@@ -91,19 +88,27 @@ class FirstReads:
         self._likeness.learn(header)
         known = self._objects.described(source, header)
         await self._take(source, known, data, 0, wanted)
-        if place is not None and guess is not None:
-            await self._take(source, known, await guess, place[0], wanted)
+        if guess is not None:
+            start, data = await guess
+            await self._take(source, known, data, start, wanted)
             known.gets += 1
         # Not before: who comes now finds in memory what was on its way, and gets it no second time.
         self._objects.remember(source, known)
         return known
 
-    async def _guessed(self, key: str, start: int, length: int) -> bytes:
-        """What lies there; nothing if that does not work, as it is asked for again then."""
+    def _guess(self, key: str, runs: Sequence[Sequence[int]]) -> Deferred[tuple[int, bytes]] | None:
+        """Get where frames probably are: its start in the object and its bytes. None: not tried."""
+        if not runs or runs[-1][-1] - runs[0][0] >= _FEW:
+            return None
+        place = self._likeness.place(runs[0][0], runs[-1][-1])
+        return None if place is None else Deferred.fromCoroutine(self._guessed(key, *place))
+
+    async def _guessed(self, key: str, start: int, length: int) -> tuple[int, bytes]:
+        """Nothing if that does not work: it is asked for again then, where the header says."""
         try:
-            return await self._reads.get(key, start, length)
+            return start, await self._reads.get(key, start, length)
         except (Corrupt, Unavailable):
-            return b""
+            return start, b""
 
     async def _take(
         self, source: Source, known: KnownObject, data: bytes, start: int, wanted: Sequence[int]

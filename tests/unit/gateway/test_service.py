@@ -310,7 +310,7 @@ class GatewayTests(SynchronousTestCase):
         """SIGTERM's default would leave what is open as it stands."""
         self.gateway.startService()
         waiting: list[Any] = []
-        with patch.object(self.reactor, "callWhenRunning", waiting.append, create=True):
+        with patch.object(self.reactor, "callFromThread", waiting.append):
             self.signals[signal.SIGTERM](15, None)
         assert waiting == [self.reactor.stop]
 
